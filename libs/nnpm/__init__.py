@@ -1,0 +1,1 @@
+"""nnpm: the package manager and serving mesh for neural networks."""
