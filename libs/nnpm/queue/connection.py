@@ -1,0 +1,61 @@
+"""Connections to Redis (>= 6.2) or Valkey, and the conditions under which nnpm trusts one."""
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from nnpm.errors import FailedPrecondition, Unavailable
+
+OLDEST = (6, 2)
+
+
+def connect(url: str, *, connect_timeout: float = 1.0, answer_timeout: float = 10.0) -> Redis:
+    """A pool of connections; nothing is dialled before the first command.
+
+    A command that meets a broken connection fails at once: whoever sent it knows whether it may be sent twice.
+
+    Args:
+        url: `redis://[user:password@]host:port/db`, `rediss://...` for TLS, or `unix:///path/to/socket`.
+        connect_timeout: seconds.
+        answer_timeout: seconds; must be longer than any blocking read.
+    """
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=connect_timeout,
+        socket_timeout=answer_timeout,
+        socket_keepalive=True if not url.startswith("unix:") else None,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+    )
+
+
+async def check_redis(redis: Redis) -> None:
+    """Refuses a Redis that is too old or that may throw queued requests away.
+
+    Raises:
+        Unavailable: REDIS_UNREACHABLE.
+        FailedPrecondition: REDIS_TOO_OLD or REDIS_EVICTS.
+    """
+    try:
+        info = await redis.info()
+    except (RedisError, OSError) as error:
+        raise Unavailable(
+            "REDIS_UNREACHABLE",
+            f"Redis does not answer: {error}",
+            hint="start Redis, or set NNPM_REDIS_URL to where it listens",
+        ) from error
+    # Valkey reports a fixed redis_version (7.2.4) for old clients, so it never looks too old.
+    version = str(info["redis_version"])
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        raise FailedPrecondition(
+            "REDIS_TOO_OLD", f"Redis is {version}; nnpm needs 6.2 or newer", metadata={"version": version}
+        )
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy != "noeviction":
+        raise FailedPrecondition(
+            "REDIS_EVICTS",
+            f"Redis has maxmemory-policy {policy}, so it may drop queued requests when its memory is full",
+            hint="set maxmemory-policy to noeviction",
+            metadata={"policy": policy},
+        )

@@ -1,0 +1,20 @@
+"""The names of what lies in Redis. The braces keep the keys that belong together in one cluster slot."""
+
+GROUP = "workers"
+"""The consumer group of every stream, made from id 0, never from `$`. A consumer is a worker's incarnation."""
+
+FIELD = "e"
+"""The one field of a stream entry: a `nnpm.api.worker.v1.Envelope` message."""
+
+SCHEDULERS = "{nnpm}:schedulers"
+"""The set of scheduler incarnations, dead ones included until somebody clears them away."""
+
+
+def requests_key(revision: str) -> str:
+    """The stream that holds a revision's requests."""
+    return f"nnpm:{{{revision}}}:requests"
+
+
+def scheduler_key(incarnation: str) -> str:
+    """Holds the mesh address of a live scheduler; gone when the scheduler is."""
+    return f"{{nnpm}}:scheduler:{incarnation}"

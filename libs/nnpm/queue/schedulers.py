@@ -1,0 +1,89 @@
+"""Which schedulers live: each lists itself in Redis under its incarnation, with the address where workers reach it."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from nnpm.queue.keys import SCHEDULERS, scheduler_key
+
+LEASE = 2.0
+"""Seconds. Heartbeats go twice a lease; who was silent for a lease is taken for dead."""
+
+LISTED = 5.0
+"""Seconds that a scheduler stays listed after its last refresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveScheduler:
+    """One scheduler process: a fresh id at every start, and its mesh address (`unix:/path` or `host:port`)."""
+
+    incarnation: str
+    address: str
+
+
+class SchedulerListing:
+    """Keeps one scheduler on the list.
+
+    The key is SET once and then only prolonged: a Redis that is out of memory refuses SET but not PEXPIRE.
+    """
+
+    def __init__(self, redis: Redis, scheduler: LiveScheduler) -> None:
+        self._redis = redis
+        self._scheduler = scheduler
+        self._key = scheduler_key(scheduler.incarnation)
+
+    async def enter(self) -> None:
+        """Lists the scheduler, and clears away those whose key has run out."""
+        listed_ms = int(LISTED * 1000)
+        await self._redis.set(self._key, self._scheduler.address, px=listed_ms)
+        await self._redis.sadd(SCHEDULERS, self._scheduler.incarnation)
+        gone = [incarnation for incarnation, address in await _listed(self._redis) if address is None]
+        if gone:
+            await self._redis.srem(SCHEDULERS, *gone)
+
+    async def refresh(self) -> None:
+        """Prolongs the entry, or makes it anew where Redis has lost it."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.pexpire(self._key, int(LISTED * 1000))
+            pipe.sismember(SCHEDULERS, self._scheduler.incarnation)
+            kept, listed = await pipe.execute()
+        if not (kept and listed):
+            await self.enter()
+
+    async def keep(self) -> None:
+        """Refreshes twice a lease until cancelled; a Redis that does not answer is simply asked again."""
+        while True:
+            # The dispatch core notices and reports an unreachable Redis; here only the next try matters.
+            with suppress(RedisError, OSError):
+                await self.refresh()
+            await asyncio.sleep(LEASE / 2)
+
+    async def leave(self) -> None:
+        """Takes the scheduler off the list, so that workers need not wait for its lease to run out."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.delete(self._key)
+            pipe.srem(SCHEDULERS, self._scheduler.incarnation)
+            await pipe.execute()
+
+
+async def live_schedulers(redis: Redis) -> list[LiveScheduler]:
+    """Every scheduler whose lease has not run out, by incarnation."""
+    return [LiveScheduler(incarnation, address) for incarnation, address in await _listed(redis) if address is not None]
+
+
+async def _listed(redis: Redis) -> list[tuple[str, str | None]]:
+    members = sorted(_text(member) for member in await redis.smembers(SCHEDULERS))
+    if not members:
+        return []
+    addresses = await redis.mget([scheduler_key(member) for member in members])
+    return [
+        (member, None if address is None else _text(address))
+        for member, address in zip(members, addresses, strict=True)
+    ]
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
