@@ -1,0 +1,1 @@
+"""What a package is: its name, versions, manifest, files and chunks. Pure: no network, no database."""
