@@ -1,0 +1,64 @@
+"""Fixtures for every suite: a real Redis, a real MinIO, a whole mesh; each a session's, per xdist worker."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.mesh import Mesh
+from support.minio_server import MinioServer
+from support.redis_server import RedisServer
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A running Redis. Its data are shared by a session's tests: use keys of your own, or `redis_url`."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of a running, empty Redis."""
+    with redis_server.client() as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis for this test alone, to be killed and started again: it keeps its data on disk."""
+    server = RedisServer(tmp_path, persistent=True)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
+    """A running MinIO, shared by a session's tests: use `minio_bucket`."""
+    server = MinioServer(tmp_path_factory.mktemp("minio"))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def minio_bucket(minio_server: MinioServer) -> str:
+    """The name of a new bucket."""
+    return minio_server.make_bucket()
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A healthy mesh with one worker, shared by a session's tests: use package names of your own, break nothing."""
+    mesh = Mesh(tmp_path_factory.mktemp("mesh"))
+    try:
+        yield mesh.up()
+    finally:
+        mesh.down()

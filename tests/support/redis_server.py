@@ -1,0 +1,45 @@
+"""A real Redis (or Valkey) for a test: on a unix socket, in memory, `noeviction`, gone at the end."""
+
+from pathlib import Path
+
+import redis
+
+from support.processes import Process
+from support.tools import redis_server
+from support.waiting import wait_until
+
+
+class RedisServer:
+    """A server in `folder`; `persistent` keeps an append-only file there, so that a restart finds the data again."""
+
+    def __init__(self, folder: Path, *, persistent: bool = False, options: tuple[str, ...] = ()) -> None:
+        self.socket = folder / "redis.sock"
+        self.url = f"unix://{self.socket}"
+        command = [
+            redis_server(),
+            *("--port", "0"),
+            *("--unixsocket", self.socket),
+            *("--dir", folder),
+            *("--save", ""),
+            *("--appendonly", "yes" if persistent else "no"),
+            *("--appendfsync", "always"),
+            *("--maxmemory-policy", "noeviction"),
+            *options,
+        ]
+        self.process = Process(command, folder / "redis.log")
+
+    def start(self) -> "RedisServer":
+        self.process.start()
+        with self.client() as client:
+            wait_until(client.ping, 10, what="Redis answers")
+        return self
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would; `start` brings it back."""
+        self.process.kill()
+
+    def stop(self) -> None:
+        self.process.kill_group()
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(unix_socket_path=str(self.socket))
