@@ -1,4 +1,4 @@
-"""Generates the Python stubs in libs/nnpm/api from protos/: the build's hook, and a command (`python scripts/stubs.py`).
+"""Generates the Python stubs in libs/nnpm/api from protos/: the build hook, also `python scripts/stubs.py`.
 
 The hook runs for wheels, sdists and editable installs alike, so that no generated line is committed.
 """

@@ -6,6 +6,7 @@ Sorted by name. A reason is never renamed or reused once released.
 from collections.abc import Mapping
 
 REASONS: Mapping[str, str] = {
+    "ADDRESS_IN_USE": "A listen address is taken by another process, or is not one of this machine's.",
     "CALL_CANCELLED": "The caller cancelled the call.",
     "CONTENT_MISMATCH": "Received bytes are not those that the digest names.",
     "DEADLINE_EXCEEDED": "The call's deadline passed before its answer.",

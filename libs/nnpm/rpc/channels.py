@@ -1,0 +1,62 @@
+"""The one way to open a channel: sizes, keepalive, retries, deadlines, traces and errors are set here."""
+
+import json
+
+import grpc
+import grpc.aio
+
+from nnpm.rpc.client_edge import client_interceptors
+from nnpm.rpc.limits import MAX_MESSAGE_BYTES, channel_options
+from nnpm.rpc.tls import Tls
+
+DEFAULT_TIMEOUT = 60.0
+"""Deadline of a unary call that states none, seconds."""
+
+# Every mutating call is idempotent or carries a request id, so what was UNAVAILABLE may be sent again.
+_RETRIES = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "2s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)
+
+
+def open_channel(
+    address: str,
+    *,
+    tls: Tls | None = None,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    timeout: float = DEFAULT_TIMEOUT,
+    retries: bool = True,
+) -> grpc.aio.Channel:
+    """A channel to `host:port` or `unix:/path`; it connects by itself and again after a break.
+
+    Failed calls raise `nnpm.errors.NnpmError`. Unary calls without a deadline get `timeout` seconds; calls that stream
+    get none, since they may be long: their caller sets it.
+    """
+    options = [
+        *channel_options(max_message_bytes),
+        ("grpc.enable_retries", int(retries)),
+        # A service that restarts is to be found again at once, not after gRPC's default of up to two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        # Each channel its own connection: subchannels shared by address would share their back-off too.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    if retries:
+        options.append(("grpc.service_config", _RETRIES))
+    interceptors = client_interceptors(address, timeout)
+    credentials = tls.channel_credentials() if tls else None
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+    return grpc.aio.secure_channel(address, credentials, options=options, interceptors=interceptors)

@@ -1,0 +1,33 @@
+"""Keepalive and message sizes, the same on both sides of every connection."""
+
+from collections.abc import Sequence
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Default limit of one message, both ways."""
+
+Options = Sequence[tuple[str, int | str]]
+
+
+def channel_options(max_message_bytes: int) -> Options:
+    """Options of a client's channel."""
+    return (*_sizes(max_message_bytes), ("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000))
+
+
+def server_options(max_message_bytes: int, *, share_port: bool) -> Options:
+    """Options of a server. The least ping interval allows our own clients' keepalive."""
+    return (
+        *_sizes(max_message_bytes),
+        ("grpc.so_reuseport", int(share_port)),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+    )
+
+
+def _sizes(max_message_bytes: int) -> Options:
+    return (
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        # Rich statuses travel in metadata; the default of 8 KiB cuts long lists of violations.
+        ("grpc.max_metadata_size", 64 * 1024),
+    )

@@ -1,0 +1,45 @@
+"""Server reflection, v1 and v1alpha, over any descriptor pool.
+
+grpcio-reflection implements v1alpha only. The two differ in nothing but the package's name, so that v1 is the same
+servicer behind the other name, with its descriptor made from v1alpha's.
+"""
+
+from collections.abc import Sequence
+
+import grpc
+import grpc.aio
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import _async as reflection_aio
+from grpc_reflection.v1alpha import reflection_pb2
+
+V1 = "grpc.reflection.v1.ServerReflection"
+V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
+
+
+def add_reflection(server: grpc.aio.Server, services: Sequence[str], pool: DescriptorPool) -> None:
+    """Serve reflection of `services`, whose descriptors are in `pool`; adds health's and reflection's own to it."""
+    # A pool takes a file that it has already, as long as the bytes are the same.
+    for file in (health_pb2.DESCRIPTOR.serialized_pb, reflection_pb2.DESCRIPTOR.serialized_pb, _v1_descriptor()):
+        pool.AddSerializedFile(file)
+    servicer = reflection_aio.ReflectionServicer((*services, V1, V1ALPHA), pool=pool)
+    method = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    handlers = [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method}) for name in (V1, V1ALPHA)]
+    server.add_generic_rpc_handlers(handlers)
+
+
+def _v1_descriptor() -> bytes:
+    renamed = FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
+    renamed.name, renamed.package = "grpc/reflection/v1/reflection.proto", "grpc.reflection.v1"
+    for message in renamed.message_type:
+        for field in message.field:
+            field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
+    for method in renamed.service[0].method:
+        method.input_type = method.input_type.replace(".v1alpha.", ".v1.")
+        method.output_type = method.output_type.replace(".v1alpha.", ".v1.")
+    return renamed.SerializeToString()

@@ -1,0 +1,122 @@
+"""The server's edge of a call: a span, the figures, and rich statuses instead of exceptions."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from opentelemetry import propagate, trace
+
+from nnpm.errors import Internal, InvalidArgument, NnpmError
+from nnpm.rpc.status import abort
+from nnpm.telemetry.logs import get_logger
+from nnpm.telemetry.metrics import Metrics
+
+# grpc's stubs type handlers for the synchronous server only.
+Handler = Any
+Context = grpc.aio.ServicerContext[Any, Any]
+# Health checks and reflection would drown what matters.
+_QUIET = ("/grpc.health.", "/grpc.reflection.")
+
+
+class ServerEdge(grpc.aio.ServerInterceptor):
+    """Wraps every method except those named in `bare`, which look after themselves (the dispatch path)."""
+
+    def __init__(self, metrics: Metrics, bare: Collection[str] = ()) -> None:
+        self._metrics = metrics
+        self._bare = frozenset(bare)
+        self._log = get_logger("rpc")
+        self._tracer = trace.get_tracer("nnpm.rpc")
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Give gRPC the wrapped handler of the method."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method in self._bare or method.startswith(_QUIET):
+            return handler
+        return self._wrap(handler, method)
+
+    def _wrap(self, handler: Handler, method: str) -> Handler:
+        """The same handler behind `_call`; requests are parsed inside it, so that bad bytes get a rich status too."""
+        streams = handler.request_streaming, handler.response_streaming
+        inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        parse = _parse_each if handler.request_streaming else _parse
+
+        async def unary(request: Any, context: Context) -> Any:
+            async with self._call(method, context):
+                return await inner(parse(handler.request_deserializer, request), context)
+
+        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+            async with self._call(method, context):
+                async for response in inner(parse(handler.request_deserializer, request), context):
+                    yield response
+
+        return _KINDS[streams](stream if handler.response_streaming else unary, None, handler.response_serializer)
+
+    @asynccontextmanager
+    async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
+        parent = propagate.extract(dict(context.invocation_metadata() or ()))
+        code, begun = "OK", time.perf_counter()
+        self._metrics.in_flight.inc()
+        try:
+            with self._tracer.start_as_current_span(
+                method.strip("/"), parent, kind=trace.SpanKind.SERVER, attributes={"rpc.system": "grpc"}
+            ) as span:
+                try:
+                    yield
+                except NnpmError as error:
+                    code = error.code
+                    span.set_attribute("nnpm.reason", error.reason)
+                    self._metrics.errors.labels(error.reason).inc()
+                    await abort(context, error)
+                except (grpc.aio.AbortError, grpc.aio.UsageError):
+                    raise
+                except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the client gets a clear status
+                    code = "INTERNAL"
+                    self._log.exception("a call failed with a fault of the service", method=method)
+                    self._metrics.errors.labels("INTERNAL_ERROR").inc()
+                    trace_id = trace.format_trace_id(span.get_span_context().trace_id)
+                    await abort(context, _internal(error, trace_id))
+        finally:
+            self._metrics.in_flight.dec()
+            self._metrics.requests.labels(method, code).inc()
+            self._metrics.latency.labels(method).observe(time.perf_counter() - begun)
+
+
+_KINDS: Mapping[tuple[bool, bool], Callable[..., Handler]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def _parse(deserialize: Callable[[bytes], Any], request: bytes) -> Any:
+    try:
+        return deserialize(request)
+    except DecodeError:
+        raise InvalidArgument(
+            "MALFORMED_REQUEST",
+            "the request's bytes are not the message that this method takes",
+            hint="generate the client's stubs from this server's protos",
+        ) from None
+
+
+async def _parse_each(deserialize: Callable[[bytes], Any], requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _parse(deserialize, request)
+
+
+def _internal(error: Exception, trace_id: str) -> Internal:
+    return Internal(
+        "INTERNAL_ERROR",
+        f"a fault inside the service ({type(error).__name__}); its log has the details",
+        metadata={"trace_id": trace_id},
+    )

@@ -1,0 +1,103 @@
+"""The one mapping between nnpm's errors and rich gRPC statuses (google.rpc.Status, https://google.aip.dev/193).
+
+On the wire an error is the status code and message, with a serialised google.rpc.Status in the trailing metadata
+`grpc-status-details-bin` that holds ErrorInfo, BadRequest and RetryInfo.
+"""
+
+from typing import NoReturn
+
+import grpc
+import grpc.aio
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError, Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from nnpm.errors import BY_CODE, DOMAIN, FieldViolation, NnpmError, Unknown
+
+DETAILS_KEY = "grpc-status-details-bin"
+
+_CODES = {code.name: code for code in grpc.StatusCode}
+_NUMBERS = {code.value[0]: code.name for code in grpc.StatusCode}
+# What gRPC itself answers, without details, when nnpm's code never ran.
+_BARE_REASONS = {
+    "CANCELLED": "CALL_CANCELLED",
+    "DEADLINE_EXCEEDED": "DEADLINE_EXCEEDED",
+    "RESOURCE_EXHAUSTED": "MESSAGE_TOO_LARGE",
+    "UNAVAILABLE": "SERVER_UNREACHABLE",
+    "UNIMPLEMENTED": "METHOD_NOT_FOUND",
+}
+
+
+def to_status(error: NnpmError) -> Status:
+    """The google.rpc.Status of an error."""
+    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    if error.hint:
+        info.metadata["hint"] = error.hint
+    details: list[Message] = [info]
+    if error.violations:
+        violations = [BadRequest.FieldViolation(field=v.field, description=v.description) for v in error.violations]
+        details.append(BadRequest(field_violations=violations))
+    if error.retry_after is not None:
+        delay = Duration()
+        delay.FromNanoseconds(round(error.retry_after * 1e9))
+        details.append(RetryInfo(retry_delay=delay))
+    return Status(code=_CODES[error.code].value[0], message=error.message, details=map(_pack, details))
+
+
+def from_status(status: Status) -> NnpmError:
+    """The error that a google.rpc.Status stands for; unknown details are passed over."""
+    code = _NUMBERS.get(status.code, "UNKNOWN")
+    reason, metadata = _BARE_REASONS.get(code, "INTERNAL_ERROR"), dict[str, str]()
+    violations: list[FieldViolation] = []
+    retry_after = None
+    for detail in status.details:
+        info, bad, retry = ErrorInfo(), BadRequest(), RetryInfo()
+        if detail.Unpack(info):
+            reason, metadata = info.reason, dict(info.metadata)
+        elif detail.Unpack(bad):
+            violations += [FieldViolation(v.field, v.description) for v in bad.field_violations]
+        elif detail.Unpack(retry):
+            retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+    kind = BY_CODE.get(code, Unknown)
+    hint = metadata.pop("hint", "")
+    return kind(reason, status.message, hint=hint, metadata=metadata, violations=violations, retry_after=retry_after)
+
+
+def from_call(error: grpc.aio.AioRpcError, address: str = "") -> NnpmError:
+    """The error that a failed call stands for. `address` names the server when it could not be reached."""
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            try:
+                return from_status(Status.FromString(value))
+            except DecodeError:
+                break
+    code = error.code().name
+    bare = from_status(Status(code=error.code().value[0], message=error.details() or code))
+    if code == "UNAVAILABLE" and address:
+        bare.message = f"no answer from {address}: {bare.message}"
+        bare.hint = "is the service up? `nnpm status` tells, `nnpm up` starts a mesh on this machine"
+    return bare
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: NnpmError) -> NoReturn:
+    """End a server's call with an error."""
+    await context.abort(_CODES[error.code], error.message, trailing(error))
+    raise AssertionError("abort returned")  # grpc's stubs do not know that it never does
+
+
+def trailing(error: NnpmError) -> tuple[tuple[str, bytes], ...]:
+    """The trailing metadata of an error."""
+    return ((DETAILS_KEY, to_status(error).SerializeToString()),)
+
+
+def grpc_code(error: NnpmError) -> grpc.StatusCode:
+    """The gRPC status code of an error."""
+    return _CODES[error.code]
+
+
+def _pack(message: Message) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed

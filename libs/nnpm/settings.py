@@ -1,0 +1,73 @@
+"""Settings that every service process shares: environment `NNPM_*`, then flags, then the defaults written here.
+
+A service adds its own fields in its `settings.py`. Names, units and defaults stand in the fields' descriptions, which
+`--help` prints and from which the README's table is made.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from nnpm.errors import FieldViolation, InvalidArgument
+
+
+class ServiceSettings(BaseSettings):
+    """The fields that all services have."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="NNPM_",
+        extra="ignore",
+        frozen=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level to log.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="How to log: `json` lines, `console` for people, `auto` = console on a terminal."
+    )
+    otlp_endpoint: str = Field("", description="OTLP/gRPC receiver of traces, `http://host:port`; empty = no export.")
+    trace_sample_ratio: float = Field(
+        0.01, ge=0, le=1, description="Share of calls traced when the caller has not decided, 0 to 1."
+    )
+    metrics_listen: str = Field("", description="`host:port` of the Prometheus endpoint; empty = off.")
+    insecure: bool = Field(
+        False, description="Allow listen addresses other than loopback without TLS (a private network)."
+    )
+    tls_cert: Path | None = Field(None, description="PEM certificate chain of this process.")
+    tls_key: Path | None = Field(None, description="PEM private key of `tls_cert`.")
+    tls_ca: Path | None = Field(None, description="PEM certificates that peers are verified against.")
+    max_message_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024 * 1024, le=2**31 - 1, description="Largest gRPC message, both ways, in bytes."
+    )
+    shutdown_grace_seconds: float = Field(
+        8.0, ge=0, description="How long a stopping process lets calls in flight finish, seconds."
+    )
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey >= 6.2: `redis://` or `unix://`.")
+    registry_address: str = Field("127.0.0.1:8101", description="Where the registry listens.")
+    artifact_address: str = Field("127.0.0.1:8102", description="Where the artifact service listens.")
+    scheduler_address: str = Field("127.0.0.1:8001", description="Where the scheduler takes inference calls.")
+    control_address: str = Field("127.0.0.1:8103", description="Where the scheduler takes deployments.")
+
+    @classmethod
+    def load(cls, arguments: Sequence[str] | None = None) -> Self:
+        """Read flags (default: the process's own) and the environment; raises InvalidArgument naming what is wrong."""
+        arguments = sys.argv[1:] if arguments is None else arguments
+        try:
+            return cls(_cli_parse_args=list(arguments))  # type: ignore[call-arg]
+        except ValidationError as error:
+            raise invalid_settings(error) from None
+
+
+def invalid_settings(error: ValidationError) -> InvalidArgument:
+    """One error that names every setting that is wrong, by its environment variable."""
+    violations = [
+        FieldViolation("NNPM_" + "_".join(map(str, fault["loc"])).upper(), fault["msg"]) for fault in error.errors()
+    ]
+    text = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+    return InvalidArgument("INVALID_SETTINGS", f"settings are wrong: {text}", violations=violations)

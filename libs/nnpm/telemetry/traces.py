@@ -1,0 +1,39 @@
+"""OpenTelemetry traces: W3C context, OTLP export over gRPC, nothing at all where no receiver is named."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+from nnpm.settings import ServiceSettings
+
+EXPORT_INTERVAL_MS = 200
+"""How long a finished span waits for company; short, so that `nnpm infer --trace` finds it soon."""
+
+
+def configure(settings: ServiceSettings, service: str) -> Callable[[], None]:
+    """Export this process's spans as `nnpm-SERVICE`; returns what to call at the end, to send the last ones.
+
+    Without `otlp_endpoint` the API's no-op tracer stays in place, which costs next to nothing a call.
+    """
+    if not settings.otlp_endpoint:
+        return lambda: None
+    return export(f"nnpm-{service}", settings.otlp_endpoint, settings.trace_sample_ratio)
+
+
+def export(service_name: str, endpoint: str, sample_ratio: float) -> Callable[[], None]:
+    """Send spans of `service_name` to `endpoint` (`http://host:port`); a caller's own sampling decision is kept."""
+    provider = TracerProvider(
+        sampler=ParentBased(TraceIdRatioBased(sample_ratio)),
+        resource=Resource.create({"service.name": service_name, "service.version": version("nnpm")}),
+        shutdown_on_exit=False,
+    )
+    exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"), timeout=5)
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EXPORT_INTERVAL_MS))
+    trace.set_tracer_provider(provider)
+    return provider.shutdown
