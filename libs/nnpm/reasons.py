@@ -22,6 +22,7 @@ REASONS: Mapping[str, str] = {
     "INVALID_DEPLOYMENT_NAME": "A deployment's name is not in the grammar of names.",
     "INVALID_DIGEST": "A digest is not sha256: and 64 hex digits.",
     "INVALID_INPUT_FILE": "A file of inputs cannot be read.",
+    "INVALID_LICENSE": "A licence is no SPDX expression.",
     "INVALID_LOCK": "nnpm.lock is malformed or newer than this nnpm.",
     "INVALID_MANIFEST": "A package's manifest is malformed; the violations name the fields.",
     "INVALID_MODEL_FILE": "The model's file cannot be read as what it claims to be.",

@@ -19,7 +19,9 @@ def is_digest(text: str) -> bool:
 def check_digest(text: str) -> str:
     """Returns `text` when it is a digest, else raises InvalidArgument INVALID_DIGEST."""
     if not is_digest(text):
-        raise InvalidArgument("INVALID_DIGEST", f"{text[:100]!r} is no digest", hint="sha256: and 64 lower-case hex digits")
+        raise InvalidArgument(
+            "INVALID_DIGEST", f"{text[:100]!r} is no digest", hint="sha256: and 64 lower-case hex digits"
+        )
     return text
 
 

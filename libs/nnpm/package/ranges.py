@@ -30,7 +30,7 @@ _WILDCARDS = (None, "x", "X", "*")
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A set of versions. Equal when written equally; `str()` is what was written, `canonical` npm's plain form of it."""
+    """A set of versions. Equal when written equally; `str()` is what was written, `canonical` npm's plain form."""
 
     text: str
     canonical: str = field(compare=False)
@@ -49,7 +49,7 @@ class Range:
         return cls(text, canonical)
 
     def admits(self, version: Version) -> bool:
-        """Whether the range takes this version. Pre-releases count only where the range names one of the same release."""
+        """Whether the range takes this version. Pre-releases count where the range names one of the same release."""
         return _satisfies(str(version), self.canonical)
 
     def best(self, versions: Iterable[Version]) -> Version | None:

@@ -1,0 +1,75 @@
+"""Content-defined chunks: where a file is cut, so that equal content is cut equally wherever it stands.
+
+FastCDC 2020 (https://ieeexplore.ieee.org/document/9055082) as `pyfastcdc` does it, with frozen parameters: another cut
+would store again everything that is stored already. tests/unit/nnpm/package/test_chunking.py holds golden cuts.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pyfastcdc import FastCDC
+
+from nnpm.package.digest import format_digest
+
+MIN_SIZE = 16 * 1024
+AVERAGE_SIZE = 64 * 1024
+MAX_SIZE = 256 * 1024
+_NORMALIZATION: Literal[1] = 1  # pyfastcdc's `normalized_chunking`
+_SEED = 0
+
+
+class Readable(Protocol):
+    """An open binary file."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One piece of a file: where it lies (bytes) and the SHA-256 of its content (32 bytes)."""
+
+    offset: int
+    length: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkedFile:
+    """What cutting a whole file found: its size in bytes, its digest and its chunks in order."""
+
+    size: int
+    digest: str
+    chunks: tuple[Chunk, ...]
+
+
+def cut(file: Readable) -> Iterator[tuple[Chunk, memoryview]]:
+    """Cuts a stream from where it stands: each chunk with its bytes, which are valid until the next one is asked for.
+
+    Takes half a MiB of memory whatever the file's size; lets other threads run while it cuts and hashes.
+    """
+    cutter = FastCDC(AVERAGE_SIZE, min_size=MIN_SIZE, max_size=MAX_SIZE, normalized_chunking=_NORMALIZATION, seed=_SEED)
+    for piece in cutter.cut_stream(file):  # type: ignore[arg-type]
+        yield Chunk(piece.offset, piece.length, hashlib.sha256(piece.data).digest()), piece.data
+
+
+def chunks(path: Path) -> Iterator[Chunk]:
+    """The chunks of a file, in order. An empty file has none."""
+    with path.open("rb", buffering=0) as file:
+        for chunk, _ in cut(file):
+            yield chunk
+
+
+def chunk_file(path: Path) -> ChunkedFile:
+    """Cuts and hashes a whole file in one pass. About 130 bytes of memory a chunk: 10 GiB is 21 MB."""
+    whole = hashlib.sha256()
+    found: list[Chunk] = []
+    size = 0
+    with path.open("rb", buffering=0) as file:
+        for chunk, content in cut(file):
+            whole.update(content)
+            size += chunk.length
+            found.append(chunk)
+    return ChunkedFile(size, format_digest(whole.digest()), tuple(found))
