@@ -5,7 +5,7 @@ import json
 import grpc
 import grpc.aio
 
-from nnpm.rpc.client_edge import client_interceptors
+from nnpm.rpc.client_edge import EdgeChannel
 from nnpm.rpc.limits import MAX_MESSAGE_BYTES, channel_options
 from nnpm.rpc.tls import Tls
 
@@ -55,8 +55,9 @@ def open_channel(
     ]
     if retries:
         options.append(("grpc.service_config", _RETRIES))
-    interceptors = client_interceptors(address, timeout)
     credentials = tls.channel_credentials() if tls else None
     if credentials is None:
-        return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
-    return grpc.aio.secure_channel(address, credentials, options=options, interceptors=interceptors)
+        channel = grpc.aio.insecure_channel(address, options=options)
+    else:
+        channel = grpc.aio.secure_channel(address, credentials, options=options)
+    return EdgeChannel(channel, address, timeout)

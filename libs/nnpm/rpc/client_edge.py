@@ -1,8 +1,13 @@
-"""The client's edge of a call: a deadline, the trace context, and nnpm's errors instead of gRPC's."""
+"""The client's edge of a call: a deadline, the trace context, and nnpm's errors instead of gRPC's.
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+A channel around grpc.aio's, not interceptors: an interceptor may raise nothing but gRPC's own errors (its call object
+trips over them when it is collected), and it costs a task a call.
+"""
 
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Self
+
+import grpc
 import grpc.aio
 from opentelemetry import propagate
 from opentelemetry.propagators.textmap import Setter
@@ -10,40 +15,80 @@ from opentelemetry.propagators.textmap import Setter
 from nnpm.rpc.status import from_call
 
 
-def client_interceptors(address: str, timeout: float) -> Sequence[grpc.aio.ClientInterceptor]:
-    """One interceptor for each of gRPC's four kinds of call; `timeout` (seconds) is for unary responses without one."""
-    edge = _Edge(address, timeout)
-    return (_UnaryUnary(edge), _UnaryStream(edge), _StreamUnary(edge), _StreamStream(edge))
+class EdgeChannel(grpc.aio.Channel):
+    """A grpc.aio channel whose calls raise `NnpmError`.
 
+    Calls with one response are awaited; calls with many are iterated (`async for`). `timeout`, seconds, is the deadline
+    of a call with one request and one response that states none.
+    """
 
-class _Edge:
-    def __init__(self, address: str, timeout: float) -> None:
+    def __init__(self, channel: grpc.aio.Channel, address: str, timeout: float) -> None:
+        self._channel = channel
         self._address = address
         self._timeout = timeout
 
-    def details(self, details: grpc.aio.ClientCallDetails, *, bounded: bool) -> grpc.aio.ClientCallDetails:
-        metadata = grpc.aio.Metadata(*(details.metadata or ()))
-        propagate.inject(metadata, setter=_MetadataSetter())
-        timeout = self._timeout if bounded and details.timeout is None else details.timeout
-        return grpc.aio.ClientCallDetails(
-            details.method, timeout, metadata, details.credentials, details.wait_for_ready
-        )
+    def unary_unary(self, *args: Any, **options: Any) -> Any:
+        """A method with one request and one response."""
+        return self._one(self._channel.unary_unary(*args, **options), self._timeout)
 
-    async def response(self, call: Any) -> Any:
-        try:
-            return await call
-        except grpc.aio.AioRpcError as error:
-            raise from_call(error, self._address) from None
+    def stream_unary(self, *args: Any, **options: Any) -> Any:
+        """A method with many requests and one response."""
+        return self._one(self._channel.stream_unary(*args, **options), None)
 
-    async def responses(self, call: Any) -> AsyncIterator[Any]:
-        try:
-            async for response in call:
-                yield response
-        except grpc.aio.AioRpcError as error:
-            raise from_call(error, self._address) from None
-        finally:
-            # A consumer that stops early must not leave the server streaming into the void.
-            call.cancel()
+    def unary_stream(self, *args: Any, **options: Any) -> Any:
+        """A method with one request and many responses."""
+        return self._many(self._channel.unary_stream(*args, **options))
+
+    def stream_stream(self, *args: Any, **options: Any) -> Any:
+        """A method with many requests and many responses."""
+        return self._many(self._channel.stream_stream(*args, **options))
+
+    def _one(self, method: Callable[..., Any], default_timeout: float | None) -> Callable[..., Any]:
+        async def call(request: Any, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
+            deadline = default_timeout if timeout is None else timeout
+            try:
+                return await method(request, timeout=deadline, metadata=_traced(metadata), **options)
+            except grpc.aio.AioRpcError as error:
+                raise from_call(error, self._address) from None
+
+        return call
+
+    def _many(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        async def call(request: Any, metadata: Any = None, **options: Any) -> AsyncIterator[Any]:
+            responses = method(request, metadata=_traced(metadata), **options)
+            try:
+                async for response in responses:
+                    yield response
+            except grpc.aio.AioRpcError as error:
+                raise from_call(error, self._address) from None
+            finally:
+                # A consumer that stops early must not leave the server streaming into the void.
+                responses.cancel()
+
+        return call
+
+    async def __aenter__(self) -> Self:
+        await self._channel.__aenter__()
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None:
+        await self._channel.__aexit__(*exception)
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close; calls in flight have `grace` seconds, or are cancelled at once."""
+        await self._channel.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """The connection's state."""
+        return self._channel.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Wait until the state is another."""
+        await self._channel.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """Wait until connected."""
+        await self._channel.channel_ready()
 
 
 class _MetadataSetter(Setter[grpc.aio.Metadata]):
@@ -51,45 +96,10 @@ class _MetadataSetter(Setter[grpc.aio.Metadata]):
         carrier[key] = value
 
 
-class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
-    def __init__(self, edge: _Edge) -> None:
-        self._edge = edge
-
-    async def intercept_unary_unary(
-        self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request: Any
-    ) -> Any:
-        call = await continuation(self._edge.details(client_call_details, bounded=True), request)
-        return await self._edge.response(call)
+_SETTER = _MetadataSetter()
 
 
-class _StreamUnary(grpc.aio.StreamUnaryClientInterceptor):
-    def __init__(self, edge: _Edge) -> None:
-        self._edge = edge
-
-    async def intercept_stream_unary(
-        self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request_iterator: Any
-    ) -> Any:
-        call = await continuation(self._edge.details(client_call_details, bounded=False), request_iterator)
-        return await self._edge.response(call)
-
-
-class _UnaryStream(grpc.aio.UnaryStreamClientInterceptor):
-    def __init__(self, edge: _Edge) -> None:
-        self._edge = edge
-
-    async def intercept_unary_stream(
-        self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request: Any
-    ) -> Any:
-        call = await continuation(self._edge.details(client_call_details, bounded=False), request)
-        return self._edge.responses(call)
-
-
-class _StreamStream(grpc.aio.StreamStreamClientInterceptor):
-    def __init__(self, edge: _Edge) -> None:
-        self._edge = edge
-
-    async def intercept_stream_stream(
-        self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request_iterator: Any
-    ) -> Any:
-        call = await continuation(self._edge.details(client_call_details, bounded=False), request_iterator)
-        return self._edge.responses(call)
+def _traced(metadata: Any) -> grpc.aio.Metadata:
+    carried = grpc.aio.Metadata(*(metadata or ()))
+    propagate.inject(carried, setter=_SETTER)
+    return carried

@@ -5,6 +5,7 @@ servicer behind the other name, with its descriptor made from v1alpha's.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -14,16 +15,20 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import _async as reflection_aio
 from grpc_reflection.v1alpha import reflection_pb2
 
+HEALTH = "grpc.health.v1.Health"
 V1 = "grpc.reflection.v1.ServerReflection"
 V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 
 
-def add_reflection(server: grpc.aio.Server, services: Sequence[str], pool: DescriptorPool) -> None:
-    """Serve reflection of `services`, whose descriptors are in `pool`; adds health's and reflection's own to it."""
-    # A pool takes a file that it has already, as long as the bytes are the same.
-    for file in (health_pb2.DESCRIPTOR.serialized_pb, reflection_pb2.DESCRIPTOR.serialized_pb, _v1_descriptor()):
-        pool.AddSerializedFile(file)
-    servicer = reflection_aio.ReflectionServicer((*services, V1, V1ALPHA), pool=pool)
+def add_reflection(server: grpc.aio.Server, services: Sequence[str], source: DescriptorPool) -> None:
+    """Serve reflection of `services` (full names), whose descriptors are in `source`, and of health and itself."""
+    pool = DescriptorPool()
+    for name in services:
+        _copy(source.FindServiceByName(name).file, pool)
+    for file in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
+        _copy(file, pool)
+    pool.AddSerializedFile(_v1_descriptor())
+    servicer = reflection_aio.ReflectionServicer((*services, HEALTH, V1, V1ALPHA), pool=pool)
     method = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,
@@ -33,12 +38,20 @@ def add_reflection(server: grpc.aio.Server, services: Sequence[str], pool: Descr
     server.add_generic_rpc_handlers(handlers)
 
 
+def _copy(file: Any, pool: DescriptorPool) -> None:
+    """Add a file and what it imports to `pool`; the same file twice is harmless."""
+    for imported in file.dependencies:
+        _copy(imported, pool)
+    pool.AddSerializedFile(file.serialized_pb)
+
+
 def _v1_descriptor() -> bytes:
     renamed = FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
     renamed.name, renamed.package = "grpc/reflection/v1/reflection.proto", "grpc.reflection.v1"
     for message in renamed.message_type:
         for field in message.field:
-            field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
+            if field.type_name:
+                field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
     for method in renamed.service[0].method:
         method.input_type = method.input_type.replace(".v1alpha.", ".v1.")
         method.output_type = method.output_type.replace(".v1alpha.", ".v1.")

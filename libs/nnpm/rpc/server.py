@@ -19,8 +19,6 @@ from nnpm.rpc.tls import Tls, check_listen
 from nnpm.settings import ServiceSettings
 from nnpm.telemetry.metrics import Metrics
 
-HEALTH = "grpc.health.v1.Health"
-
 
 class GrpcServer:
     """One listener with its services.
@@ -71,7 +69,7 @@ class GrpcServer:
         credentials = tls.server_credentials()
         check_listen(self._listen, secure=credentials is not None, insecure_allowed=settings.insecure)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_reflection(self._server, (*self._services, HEALTH), self._pool)
+        add_reflection(self._server, self._services, self._pool)
         await self.set_serving(False)
         self.address = self._bind(credentials)
         await self._server.start()
