@@ -21,9 +21,11 @@ class Traces(trace_pb2_grpc.TraceServiceServicer):
     def __init__(self) -> None:
         self.error: BaseException | None = None
         self.metadata: dict[str, Any] = {}
+        self.remaining: float | None = None
 
     async def GetTrace(self, request: trace_pb2.GetTraceRequest, context: Any) -> trace_pb2.GetTraceResponse:
         self.metadata = dict(context.invocation_metadata())
+        self.remaining = context.time_remaining()
         if self.error is not None:
             raise self.error
         return trace_pb2.GetTraceResponse(spans=[trace_pb2.Span(name=request.trace_id)])
