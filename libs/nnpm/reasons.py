@@ -11,6 +11,8 @@ REASONS: Mapping[str, str] = {
     "CACHE_FULL": "A worker's cache has no room for a model's files even after everything unused was evicted.",
     "CALL_CANCELLED": "The caller cancelled the call.",
     "CONTENT_MISMATCH": "Received bytes are not those that the digest names.",
+    "DATABASE_TOO_NEW": "A service's database was written by a newer nnpm.",
+    "DATABASE_UNAVAILABLE": "A service's SQL database does not answer, or is too busy.",
     "DATA_FOLDER_IN_USE": "Another mesh runs in the data folder; the message names its process and address.",
     "DATA_FOLDER_NEWER": "The data folder was written by a newer nnpm.",
     "DATA_FOLDER_UNUSABLE": "The data folder can't be created, written or understood.",
