@@ -121,20 +121,15 @@ class Dataset(_Part):
     description: LongText = ""
 
 
-class Manifest(_Part):
-    """See the module. `canonical()` is its one text, `digest()` its name."""
+class Description(_Part):
+    """What an author says of a version: the part that nnpm.toml and the manifest share."""
 
-    format: Literal[1] = 1
     name: PackageText
     version: VersionText
     license: LicenseText
     framework: ShortText = "onnx"
     runtime: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] = "onnx"
     """The entry point of `nnpm.runtimes` that executes it."""
-    model: PathText
-    """The file that the runtime loads."""
-    files: Annotated[tuple[FileEntry, ...], Field(max_length=MAX_FILES)]
-    """Sorted by path."""
     description: LongText = ""
     task: ShortText = ""
     card: PathText | None = None
@@ -149,6 +144,16 @@ class Manifest(_Part):
     dependencies: Annotated[dict[PackageText, RangeText], Field(max_length=256)] = {}
     training_data: Annotated[tuple[Dataset, ...], Field(max_length=256)] = ()
     metrics: Annotated[dict[ShortText, Number], Field(max_length=256)] = {}
+
+
+class Manifest(Description):
+    """See the module. `canonical()` is its one text, `digest()` its name."""
+
+    format: Literal[1] = 1
+    model: PathText
+    """The file that the runtime loads."""
+    files: Annotated[tuple[FileEntry, ...], Field(max_length=MAX_FILES)]
+    """Sorted by path."""
 
     @model_validator(mode="after")
     def _files_fit(self) -> Self:

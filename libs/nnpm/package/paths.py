@@ -50,6 +50,7 @@ def resolve_beside(holder: str, location: str) -> str:
 
     Raises InvalidArgument INVALID_PATH for whatever is absolute or has `..` in any spelling, even if it stays inside.
     """
+    location = location.removeprefix("./")
     check_path(location)
     folder = PurePosixPath(holder).parent
     return check_path(str(folder / location))
