@@ -20,13 +20,14 @@ def connect(url: str, *, connect_timeout: float = 1.0, answer_timeout: float = 1
         connect_timeout: seconds.
         answer_timeout: seconds; must be longer than any blocking read.
     """
+    over_tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
     return Redis.from_url(
         url,
         socket_connect_timeout=connect_timeout,
         socket_timeout=answer_timeout,
-        socket_keepalive=True if not url.startswith("unix:") else None,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
+        **over_tcp,
     )
 
 
