@@ -1,10 +1,13 @@
 """Fixtures for every suite: a real Redis, a real MinIO, a whole mesh; each a session's, per xdist worker."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 
+from support import models
 from support.mesh import Mesh
 from support.minio_server import MinioServer
 from support.redis_server import RedisServer
@@ -62,3 +65,18 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         yield mesh.up()
     finally:
         mesh.down()
+
+
+@pytest.fixture(scope="session")
+def serve(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[str, Path]]:
+    """`serve(model, "hint")` publishes and deploys a model under a new name and waits; its package and its file."""
+    numbers = itertools.count()
+
+    def serve(model: onnx.ModelProto, hint: str) -> tuple[str, Path]:
+        path = models.save(model, tmp_path_factory.mktemp(hint))
+        package = f"test/{hint}-{next(numbers)}"
+        mesh.publish(path, package)
+        mesh.deploy(package)
+        return package, path
+
+    return serve

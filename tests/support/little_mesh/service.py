@@ -1,0 +1,44 @@
+"""A process for the supervisor to run: a gRPC server with health, and whatever misbehaviour a test asks for.
+
+    python service.py ADDRESS [--refuse STATUS] [--deaf] [--spawn] [--never-healthy]
+
+It prints `serving ADDRESS` when it is up and `drained` when it stops in order. `--spawn` starts a child that sleeps and
+prints `spawned PID`. `--deaf` ignores SIGTERM.
+"""
+
+import asyncio
+import signal
+import subprocess
+import sys
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+
+async def main(arguments: list[str]) -> None:
+    if "--refuse" in arguments:
+        print("the reason it can't start", flush=True)
+        sys.exit(int(arguments[arguments.index("--refuse") + 1]))
+    if "--spawn" in arguments:
+        print(f"spawned {subprocess.Popen(['sleep', '600']).pid}", flush=True)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, (lambda: None) if "--deaf" in arguments else stop.set)
+    server = grpc.aio.server()
+    health = health_aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    healthy = "--never-healthy" not in arguments
+    status = health_pb2.HealthCheckResponse.SERVING if healthy else health_pb2.HealthCheckResponse.NOT_SERVING
+    await health.set("", status)
+    server.add_insecure_port(arguments[0])
+    await server.start()
+    print(f"serving {arguments[0]}", flush=True)
+    await stop.wait()
+    await server.stop(None)
+    print("drained", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))
