@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -17,8 +17,9 @@ LONGEST_LINE = 64 * 1024
 class Child:
     """A started process, the leader of a process group of its own: a Ctrl-C in the terminal doesn't reach it."""
 
-    def __init__(self, process: Process, lifeline: int | None) -> None:
+    def __init__(self, process: Process, output: int, lifeline: int | None) -> None:
         self._process = process
+        self._output = output
         self._lifeline = lifeline
 
     @classmethod
@@ -34,20 +35,26 @@ class Child:
         """
         options = ["--watch"] if watch else []
         guarded = [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), *options, "--", *command]
+        # Pipes of our own: asyncio's would let `wait` wait for all who inherited them, too.
+        output, written = os.pipe()
         inner, lifeline = os.pipe() if watch else (None, None)
         try:
             process = await asyncio.create_subprocess_exec(
                 *guarded,
                 stdin=DEVNULL if inner is None else inner,
-                stdout=PIPE,
-                stderr=STDOUT,
+                stdout=written,
+                stderr=written,
                 env=dict(environment),
                 process_group=0,
             )
+        except BaseException:
+            os.close(output)
+            raise
         finally:
+            os.close(written)
             if inner is not None:
                 os.close(inner)
-        return cls(process, lifeline)
+        return cls(process, output, lifeline)
 
     @property
     def pid(self) -> int:
@@ -55,19 +62,24 @@ class Child:
 
     async def lines(self) -> AsyncIterator[str]:
         """What the process writes, to stdout or stderr, line by line, until it and all who inherited them are gone."""
-        output = self._process.stdout
-        if output is None:
-            raise AssertionError("a child is always started with a pipe")
-        rest = b""
-        while block := await output.read(LONGEST_LINE):
-            *lines, rest = (rest + block).split(b"\n")
-            for line in lines:
-                yield line.decode(errors="replace").rstrip("\r")
-            if len(rest) >= LONGEST_LINE:
+        reader = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(self._output, "rb", buffering=0)
+        )
+        try:
+            rest = b""
+            while block := await reader.read(LONGEST_LINE):
+                *lines, rest = (rest + block).split(b"\n")
+                for line in lines:
+                    yield line.decode(errors="replace").rstrip("\r")
+                if len(rest) >= LONGEST_LINE:
+                    yield rest.decode(errors="replace")
+                    rest = b""
+            if rest:
                 yield rest.decode(errors="replace")
-                rest = b""
-        if rest:
-            yield rest.decode(errors="replace")
+        finally:
+            transport.close()
 
     async def exited(self) -> int:
         """Wait for the end; the exit status, negative for a signal."""

@@ -73,8 +73,8 @@ class ProcessRunner:
                 await self._wait_before_restart(status)
         finally:
             self._gone.set()
-            if not self.started.done():
-                self.started.cancel()
+            if not self.started.cancel() and not self.started.cancelled():
+                self.started.exception()  # looked at, whether or not somebody else still does
 
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL when the grace is over. Returns when the process is gone."""

@@ -79,13 +79,9 @@ class Supervisor:
                     self._tiers.append(runners)
                     for runner in runners:
                         group.create_task(runner.run())
-                    healthy = asyncio.gather(*(runner.started for runner in runners))
-                    first: set[asyncio.Future[Any]] = {healthy, stopped}
-                    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+                    await _all_started(runners, stopped)
                     if stop.is_set():
-                        healthy.cancel()
                         return
-                    healthy.result()
         except TimeoutError as error:
             late = [runner.plan.name for tier in self._tiers for runner in tier if not runner.healthy]
             raise Unavailable(
@@ -131,3 +127,13 @@ class Supervisor:
         self._logs[name].write(line)
         if self._console is not None:
             self._console.show(name, line)
+
+
+async def _all_started(runners: Sequence[ProcessRunner], stopped: asyncio.Future[Any]) -> None:
+    """Wait until every runner has started its process, or `stopped` is done; raises what the first failure was."""
+    waiting: set[asyncio.Future[Any]] = {runner.started for runner in runners}
+    while waiting and not stopped.done():
+        done, _ = await asyncio.wait({*waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        for started in done - {stopped}:
+            started.result()
+        waiting -= done

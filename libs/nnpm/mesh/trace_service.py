@@ -1,7 +1,8 @@
 """The receiver of a mesh's traces: takes spans over OTLP/gRPC into the ring, and serves the ring to who asks."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -42,12 +43,8 @@ class TraceReceiver:
         settings = ServiceSettings.load([]).model_copy(update={"tls_cert": None, "tls_key": None, "tls_ca": None})
         self._server = GrpcServer(settings, listen, Metrics())
         collector, reader = _Collector(ring, self._relay), _Reader(ring)
-        add_collector: Callable[[_Collector, grpc.aio.Server], None]
-        add_collector = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
-        self._server.add(OTLP_SERVICE, lambda server: add_collector(collector, server))
-        self._server.add(
-            TRACE_SERVICE, lambda server: trace_pb2_grpc.add_TraceServiceServicer_to_server(reader, server)
-        )
+        self._server.add(OTLP_SERVICE, partial(trace_service_pb2_grpc.add_TraceServiceServicer_to_server, collector))
+        self._server.add(TRACE_SERVICE, partial(trace_pb2_grpc.add_TraceServiceServicer_to_server, reader))
 
     @property
     def address(self) -> str:

@@ -57,7 +57,7 @@ def run_here(
         lock.describe(plan.addresses.scheduler)
         names = [*(process.name for process in plan.processes()), OWN_NAME]
         console = Console(stream, names) if stream is not None else None
-        asyncio.run(_supervise(plan, folder, console, on_ready, options.timeout))
+        asyncio.run(supervise(plan, folder, console, on_ready, options.timeout))
     finally:
         lock.release()
 
@@ -72,13 +72,18 @@ def _lay_out(options: UpOptions, folder: DataFolder, environ: Mapping[str, str])
     return plan_mesh(folder, run=run, ports=ports, workers=options.workers, environ=environ, redis=redis)
 
 
-async def _supervise(
+async def supervise(
     plan: MeshPlan,
     folder: DataFolder,
     console: Console | None,
     on_ready: Callable[[MeshState], None],
     timeout: float,
 ) -> None:
+    """Run the processes of `plan`, and the trace receiver, until a signal; the lock of `folder` is held by the caller.
+
+    Raises:
+        Unavailable: MESH_START_FAILED.
+    """
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     def on_signal() -> None:

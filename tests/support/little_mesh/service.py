@@ -8,7 +8,6 @@ prints `spawned PID`. `--deaf` ignores SIGTERM.
 
 import asyncio
 import signal
-import subprocess
 import sys
 
 import grpc.aio
@@ -21,7 +20,8 @@ async def main(arguments: list[str]) -> None:
         print("the reason it can't start", flush=True)
         sys.exit(int(arguments[arguments.index("--refuse") + 1]))
     if "--spawn" in arguments:
-        print(f"spawned {subprocess.Popen(['sleep', '600']).pid}", flush=True)
+        child = await asyncio.create_subprocess_exec("sleep", "600")
+        print(f"spawned {child.pid}", flush=True)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
