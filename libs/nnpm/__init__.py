@@ -1,1 +1,20 @@
-"""nnpm: the package manager and serving mesh for neural networks."""
+"""nnpm: the package manager and serving mesh for neural networks.
+
+`nnpm.Client` and `nnpm.AsyncClient` are the public face; they are loaded when first asked for, so that importing `nnpm`
+costs nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nnpm.client import AsyncClient, Client
+
+__all__ = ["AsyncClient", "Client"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'nnpm' has no attribute {name!r}")
+    from nnpm import client  # noqa: PLC0415 (gRPC and numpy take half a second)
+
+    return getattr(client, name)

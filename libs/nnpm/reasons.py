@@ -17,6 +17,7 @@ REASONS: Mapping[str, str] = {
     "DATA_FOLDER_NEWER": "The data folder was written by a newer nnpm.",
     "DATA_FOLDER_UNUSABLE": "The data folder can't be created, written or understood.",
     "DEADLINE_EXCEEDED": "The call's deadline passed before its answer.",
+    "DEPLOYMENT_NAME_TAKEN": "A deployment of that name serves another package.",
     "DISK_FULL": "No space is left on the disk.",
     "DUPLICATE_TENSOR": "A request names the same tensor twice.",
     "EXTERNAL_DATA_OUTSIDE": "An ONNX model names external data outside its package.",
@@ -66,5 +67,8 @@ REASONS: Mapping[str, str] = {
     "UNKNOWN_DATATYPE": "A datatype is not one of the inference protocol's.",
     "UNKNOWN_OUTPUT": "A request asks for an output that the model does not have.",
     "UPLOAD_CHANGED": "A file changed while it was read for the upload.",
+    "UPLOAD_EXPIRED": "An upload's lease ran out before its commit.",
+    "UPLOAD_INCOMPLETE": "The artifact service lacks chunks that were sent to it.",
+    "VERSION_REJECTED": "A version was refused by the registry's checks.",
     "WORKER_STOPPING": "A worker is shutting down and takes nothing more.",
 }

@@ -1,0 +1,35 @@
+"""The Python client: `Client` for plain programs, `AsyncClient` for those with an event loop."""
+
+from nnpm.client.async_client import AsyncClient
+from nnpm.client.client import Client
+from nnpm.client.records import (
+    Deployment,
+    Inference,
+    Installed,
+    ModelInfo,
+    ModelStatistics,
+    Package,
+    Progress,
+    Published,
+    Resolution,
+    Tag,
+    TensorSpec,
+    Version,
+)
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Deployment",
+    "Inference",
+    "Installed",
+    "ModelInfo",
+    "ModelStatistics",
+    "Package",
+    "Progress",
+    "Published",
+    "Resolution",
+    "Tag",
+    "TensorSpec",
+    "Version",
+]

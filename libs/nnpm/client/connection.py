@@ -1,0 +1,70 @@
+"""The client's connections to the four listeners, opened when first needed."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc.aio
+
+from nnpm.api.artifact.v1.artifact_pb2_grpc import ArtifactServiceStub
+from nnpm.api.inference.inference_pb2_grpc import GRPCInferenceServiceStub
+from nnpm.api.registry.v1.registry_pb2_grpc import RegistryServiceStub
+from nnpm.api.scheduler.v1.deployment_service_pb2_grpc import DeploymentServiceStub
+from nnpm.mesh.find import MeshAddresses
+from nnpm.rpc.channels import open_channel
+from nnpm.rpc.tls import Tls
+
+if TYPE_CHECKING:  # these exist for type checkers only
+    from nnpm.api.artifact.v1.artifact_pb2_grpc import ArtifactServiceAsyncStub
+    from nnpm.api.inference.inference_pb2_grpc import GRPCInferenceServiceAsyncStub
+    from nnpm.api.registry.v1.registry_pb2_grpc import RegistryServiceAsyncStub
+    from nnpm.api.scheduler.v1.deployment_service_pb2_grpc import DeploymentServiceAsyncStub
+
+
+class Connection:
+    """One channel a listener; use it in one event loop and `close()` it there."""
+
+    def __init__(self, addresses: MeshAddresses, tls: Tls | None = None) -> None:
+        self.addresses = addresses
+        self._tls = tls
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    @property
+    def registry(self) -> "RegistryServiceAsyncStub":
+        """Names and versions."""
+        return RegistryServiceStub(self._channel(self.addresses.registry))
+
+    @property
+    def artifact(self) -> "ArtifactServiceAsyncStub":
+        """Files."""
+        return ArtifactServiceStub(self._channel(self.addresses.artifact))
+
+    @property
+    def control(self) -> "DeploymentServiceAsyncStub":
+        """Deployments."""
+        return DeploymentServiceStub(self._channel(self.addresses.control))
+
+    @property
+    def inference(self) -> "GRPCInferenceServiceAsyncStub":
+        """The Open Inference Protocol."""
+        return GRPCInferenceServiceStub(self._channel(self.addresses.scheduler))
+
+    async def close(self) -> None:
+        """Closes every channel; calls in flight are cancelled."""
+        channels, self._channels = list(self._channels.values()), {}
+        for channel in channels:
+            await channel.close()
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = open_channel(address, tls=self._tls)
+        return channel
+
+
+def tls_from_environment() -> Tls | None:
+    """NNPM_TLS_CA (and NNPM_TLS_CERT, NNPM_TLS_KEY for a client certificate); None without them."""
+    named = {name: os.environ.get(f"NNPM_TLS_{name.upper()}", "") for name in ("cert", "key", "ca")}
+    if not any(named.values()):
+        return None
+    return Tls(**{name: Path(value) if value else None for name, value in named.items()})

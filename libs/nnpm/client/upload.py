@@ -1,0 +1,186 @@
+"""Uploading files under a lease: ask which chunks are missing, stream those alone, commit the recipes.
+
+All chunks of all files are one sequence, so that many small files share packs. The sequence goes window by window; a
+window that breaks off is asked about again, and only what did not arrive is sent again. Memory: one message (2 MiB)
+and the lists of chunks (about 200 bytes each).
+"""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from nnpm.api.artifact.v1 import artifact_pb2
+from nnpm.client.patience import Patience, patiently
+from nnpm.client.records import OnProgress, Progress
+from nnpm.errors import FailedPrecondition, Unavailable
+from nnpm.package.chunking import Chunk, ChunkedFile
+
+if TYPE_CHECKING:
+    from nnpm.api.artifact.v1.artifact_pb2_grpc import ArtifactServiceAsyncStub
+
+WINDOW = 8192
+"""Chunks a question may ask about: half a GiB or so."""
+_MESSAGE_BYTES = 2 << 20
+_RECIPE_PART = 8192
+_SLOWEST = 256 * 1024
+"""Bytes a second that a transfer makes at least; its deadline follows from it."""
+_GRACE = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file to upload, as it was when it was cut."""
+
+    path: Path
+    cut: ChunkedFile
+
+
+class _Source:
+    """Reads chunks back from the files, the last one kept open."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._handle = -1
+
+    def read(self, path: Path, chunk: Chunk) -> bytes:
+        """The chunk's bytes. Raises FailedPrecondition UPLOAD_CHANGED when they are no longer those that were cut."""
+        if path != self._path:
+            self.close()
+            self._handle = os.open(path, os.O_RDONLY)
+            self._path = path
+        content = os.pread(self._handle, chunk.length, chunk.offset)
+        if hashlib.sha256(content).digest() != chunk.digest:
+            raise FailedPrecondition(
+                "UPLOAD_CHANGED",
+                f"{path} changed while it was uploaded",
+                hint="publish again when nothing writes to it any more",
+                metadata={"path": str(path)},
+            )
+        return content
+
+    def close(self) -> None:
+        """Closes the open file."""
+        if self._path is not None:
+            os.close(self._handle)
+            self._path = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+
+class Upload:
+    """One upload under way. `sent_bytes` counts what really travelled."""
+
+    def __init__(
+        self, stub: "ArtifactServiceAsyncStub", upload_id: str, executor: Executor, on_progress: OnProgress
+    ) -> None:
+        self._stub = stub
+        self._id = upload_id
+        self._executor = executor
+        self._on_progress = on_progress
+        self._done = 0
+        self._total = 0
+        self.sent_bytes = 0
+
+    async def store(self, files: Sequence[LocalFile]) -> None:
+        """Stores and commits the files; what the namespace has is not sent."""
+        different = list({file.cut.digest: file for file in files}.values())
+        self._done, self._total = 0, sum(file.cut.size for file in different)
+        sequence = [(file.path, chunk) for file in different for chunk in file.cut.chunks]
+        with _Source() as source:
+            for start in range(0, len(sequence), WINDOW):
+                await self._store_window(sequence[start : start + WINDOW], source)
+        self._on_progress(Progress("upload", self._total, self._total))
+        for file in different:
+            await patiently(partial(self._commit, file.cut))
+
+    async def _store_window(self, window: Sequence[tuple[Path, Chunk]], source: _Source) -> None:
+        patience = Patience()
+        before = self._done
+        size = sum(chunk.length for _, chunk in window)
+        unsent = size + 1
+        missing = list({chunk.digest: (path, chunk) for path, chunk in window}.values())
+        while True:
+            try:
+                missing = await self._missing(missing)
+                if not missing:
+                    self._advance(before + size)
+                    return
+                unsent, last = sum(chunk.length for _, chunk in missing), unsent
+                self._advance(before + size - unsent)
+                if unsent < last:
+                    patience.renew()
+                else:
+                    await patience.wait(_incomplete(unsent))
+                await self._send(missing, unsent, source)
+            except Unavailable as fault:
+                await patience.wait(fault)
+
+    async def _missing(self, pieces: Sequence[tuple[Path, Chunk]]) -> list[tuple[Path, Chunk]]:
+        request = artifact_pb2.FindMissingChunksRequest(
+            upload_id=self._id,
+            chunks=[artifact_pb2.Chunk(digest=chunk.digest, size=chunk.length) for _, chunk in pieces],
+        )
+        answer = await self._stub.FindMissingChunks(request)
+        return [piece for index, piece in enumerate(pieces) if answer.missing[index >> 3] >> (index & 7) & 1]
+
+    async def _send(self, pieces: Sequence[tuple[Path, Chunk]], size: int, source: _Source) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def messages() -> AsyncIterator[artifact_pb2.UploadChunksRequest]:
+            yield artifact_pb2.UploadChunksRequest(upload_id=self._id)
+            for group in _groups(pieces):
+                message, length = await loop.run_in_executor(self._executor, _message, group, source)
+                yield message
+                self.sent_bytes += length
+                self._advance(self._done + length)
+
+        await self._stub.UploadChunks(messages(), timeout=_GRACE + size / _SLOWEST)
+
+    async def _commit(self, file: ChunkedFile) -> None:
+        async def parts() -> AsyncIterator[artifact_pb2.CommitFileRequest]:
+            yield artifact_pb2.CommitFileRequest(upload_id=self._id, digest=file.digest, size=file.size)
+            for start in range(0, len(file.chunks), _RECIPE_PART):
+                part = file.chunks[start : start + _RECIPE_PART]
+                yield artifact_pb2.CommitFileRequest(
+                    chunks=[artifact_pb2.Chunk(digest=chunk.digest, size=chunk.length) for chunk in part]
+                )
+
+        await self._stub.CommitFile(parts(), timeout=_GRACE + file.size / _SLOWEST)
+
+    def _advance(self, done: int) -> None:
+        self._done = done
+        self._on_progress(Progress("upload", min(done, self._total), self._total))
+
+
+def _incomplete(size: int) -> Unavailable:
+    return Unavailable("UPLOAD_INCOMPLETE", f"the artifact service lacks {size} bytes that were sent to it")
+
+
+def _groups(pieces: Sequence[tuple[Path, Chunk]]) -> Iterator[list[tuple[Path, Chunk]]]:
+    """Runs of chunks that fill a message."""
+    group: list[tuple[Path, Chunk]] = []
+    size = 0
+    for piece in pieces:
+        if group and size + piece[1].length > _MESSAGE_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(piece)
+        size += piece[1].length
+    if group:
+        yield group
+
+
+def _message(group: Sequence[tuple[Path, Chunk]], source: _Source) -> tuple[artifact_pb2.UploadChunksRequest, int]:
+    chunks = [artifact_pb2.ChunkData(digest=chunk.digest, data=source.read(path, chunk)) for path, chunk in group]
+    return artifact_pb2.UploadChunksRequest(chunks=chunks), sum(chunk.length for _, chunk in group)
