@@ -1,6 +1,6 @@
-"""Bad input, from outside: what a client or a person does wrong is refused with a stable code and reason, and hurts nobody.
+"""Bad input, from outside: what a client or a person does wrong is refused with a stable reason, and hurts nobody.
 
-The same faults are tested where they are found, in the unit and integration suites; here they go through the whole mesh.
+The same faults are tested where they are found, in the unit and integration suites; here they go through a whole mesh.
 """
 
 from collections.abc import Iterator, Sequence

@@ -36,9 +36,7 @@ class OtlpReceiver(stubs.TraceServiceServicer):
         self._server.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         self._server.stop(1).wait(5)
 
     @property
