@@ -1,0 +1,1 @@
+"""The data path: from a client's call to a worker's reply. README.md tells how a request travels."""

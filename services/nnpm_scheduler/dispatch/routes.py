@@ -40,7 +40,7 @@ class RevisionRoute:
     """A revision that has, or may get, replicas.
 
     `id` is unique for ever and names the stream; `ready` counts warm replicas; `draining`: no new calls; `batch` is the
-    most requests that one entry may carry, 1 unless joining is proven right.
+    most requests that one entry may carry, 1 unless joining is proven right; `runtime` is the package's.
     """
 
     id: str
@@ -51,6 +51,7 @@ class RevisionRoute:
     ready: int
     draining: bool = False
     batch: int = 1
+    runtime: str = "onnx"
 
     @property
     def serves(self) -> bool:

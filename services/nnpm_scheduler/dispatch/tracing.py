@@ -30,7 +30,7 @@ class CallTracer:
         self._tracer = trace.get_tracer("nnpm.dispatch")
 
     @contextmanager
-    def span(self, context: Context) -> Iterator[str]:
+    def span(self, method: str, context: Context) -> Iterator[str]:
         """The traceparent for the queue entry: empty when the call is not sampled."""
         metadata = context.invocation_metadata() or ()
         came = next((_text(value) for key, value in metadata if key == TRACEPARENT), "")
@@ -38,12 +38,12 @@ class CallTracer:
             yield came if _sampled(came) else ""
             return
         parent = propagate.extract({key: _text(value) for key, value in metadata}) if came else None
-        span = self._tracer.start_span("inference.GRPCInferenceService/ModelInfer", parent, trace.SpanKind.SERVER)
+        span = self._tracer.start_span(f"inference.GRPCInferenceService/{method}", parent, trace.SpanKind.SERVER)
         if not span.is_recording():
             yield ""
             return
         span.set_attribute("rpc.system", "grpc")
-        with trace.use_span(span, end_on_exit=True):
+        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             carrier: dict[str, str] = {}
             propagate.inject(carrier)
             yield carrier.get(TRACEPARENT, "")

@@ -48,7 +48,7 @@ class AioTransport:
 
     async def infer(self, request: bytes, context: Context) -> bytes:
         """ModelInfer."""
-        with self._tracer.span(context) as traceparent:
+        with self._tracer.span("ModelInfer", context) as traceparent:
             call = self._submit(request, _deadline(context), context.peer(), traceparent)
             outcome = await self._outcome(call)
             if isinstance(outcome, NnpmError):
@@ -58,12 +58,17 @@ class AioTransport:
 
     async def stream_infer(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """ModelStreamInfer: many in flight, answers in the order of the requests, errors as messages in the stream."""
-        with self._tracer.span(context) as traceparent:
-            unanswered: asyncio.Queue[AioCall | None] = asyncio.Queue(MOST_IN_STREAM)
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read(requests, context, traceparent, unanswered))
-                while (call := await unanswered.get()) is not None:
-                    await context.write(_streamed(call, await self._outcome(call)))
+        unanswered: asyncio.Queue[AioCall | None] = asyncio.Queue(MOST_IN_STREAM)
+        with self._tracer.span("ModelStreamInfer", context) as traceparent:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._read(requests, context, traceparent, unanswered))
+                    while (call := await unanswered.get()) is not None:
+                        await context.write(_streamed(call, await self._outcome(call)))
+            finally:
+                # A broken stream: whatever nobody will wait for any more leaves the queue at once.
+                for left in _drained(unanswered):
+                    self._abandon(left)
 
     async def _read(
         self,
@@ -73,18 +78,14 @@ class AioTransport:
         unanswered: asyncio.Queue[AioCall | None],
     ) -> None:
         peer, deadline = context.peer(), _deadline(context)
-        call: AioCall | None = None
-        try:
-            async for request in requests:
-                call = self._submit(request, deadline, peer, traceparent)
+        async for request in requests:
+            call = self._submit(request, deadline, peer, traceparent)
+            try:
                 await unanswered.put(call)
-            await unanswered.put(None)
-        except asyncio.CancelledError:
-            # The stream is gone: whatever nobody will wait for any more leaves the queue at once.
-            for left in (*_drained(unanswered), call):
-                if left is not None:
-                    self._abandon(left)
-            raise
+            except asyncio.CancelledError:
+                self._abandon(call)
+                raise
+        await unanswered.put(None)
 
     def _submit(self, body: bytes, deadline: float | None, peer: str, traceparent: str) -> AioCall:
         loop = asyncio.get_running_loop()
@@ -121,8 +122,9 @@ def _deadline(context: Context) -> float | None:
     return None if remaining is None else time.monotonic() + remaining
 
 
-def _drained(queue: asyncio.Queue[AioCall | None]) -> list[AioCall | None]:
-    return [queue.get_nowait() for _ in range(queue.qsize())]
+def _drained(queue: asyncio.Queue[AioCall | None]) -> list[AioCall]:
+    left = [queue.get_nowait() for _ in range(queue.qsize())]
+    return [call for call in left if call is not None]
 
 
 def _streamed(call: AioCall, outcome: Outcome) -> bytes:

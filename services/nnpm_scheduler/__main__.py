@@ -1,0 +1,115 @@
+"""The scheduler process, put together: `python -m nnpm_scheduler`."""
+
+import asyncio
+import secrets
+import sys
+from contextlib import suppress
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from nnpm.errors import Unavailable
+from nnpm.queue.connection import check_redis, connect
+from nnpm.queue.schedulers import LEASE, LiveScheduler, SchedulerListing
+from nnpm.rpc.run import run_service
+from nnpm.rpc.tls import Tls
+from nnpm.telemetry.logs import get_logger
+from nnpm.telemetry.metrics import Metrics
+from nnpm_scheduler.control.compose import open_control
+from nnpm_scheduler.dispatch.admission import Admission
+from nnpm_scheduler.dispatch.audit import Auditor
+from nnpm_scheduler.dispatch.envelope import Envelope
+from nnpm_scheduler.dispatch.inference import InferenceService
+from nnpm_scheduler.dispatch.inflight import Bounds, InFlight
+from nnpm_scheduler.dispatch.meter import Meter
+from nnpm_scheduler.dispatch.routes import Routes
+from nnpm_scheduler.dispatch.statistics import Statistics
+from nnpm_scheduler.dispatch.stream import Stream
+from nnpm_scheduler.dispatch.tracing import CallTracer
+from nnpm_scheduler.dispatch.transport_aio import AioTransport
+from nnpm_scheduler.dispatch.turn import Dispatch
+from nnpm_scheduler.listeners import Listeners
+from nnpm_scheduler.settings import SchedulerSettings
+
+
+async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
+    """Runs until `stop` is set, then drains."""
+    metrics = Metrics()
+    metrics.serve(settings.metrics_listen, insecure=settings.insecure)
+    redis = connect(settings.redis_url, answer_timeout=LEASE)
+    scheduler = LiveScheduler(secrets.token_hex(8), settings.mesh_advertise or settings.mesh_listen)
+
+    routes, statistics = Routes(), Statistics()
+    inflight = InFlight(_bounds(settings))
+    admission = Admission(routes, inflight, default_timeout=settings.scheduler_timeout_seconds)
+    dispatch = Dispatch(routes, inflight, admission, Meter(metrics, statistics))
+    envelope = Envelope(scheduler.incarnation, scheduler.address, settings.scheduler_claim_bytes)
+    listing = SchedulerListing(redis, scheduler)
+    stream = Stream(redis, listing, envelope.encode, dispatch)
+    transport = AioTransport(dispatch, CallTracer(exporting=bool(settings.otlp_endpoint)))
+    control = await open_control(
+        scheduler=scheduler,
+        redis=redis,
+        database_url=settings.scheduler_database_url,
+        registry_address=settings.registry_address,
+        routes=routes,
+        dispatch=dispatch,
+        tls=_tls(settings),
+    )
+    dispatch.connect(stream=stream, transport=transport, workers=control.workers)
+    auditor = Auditor(redis, inflight, control.workers, dispatch, dispatch.audit_wanted)
+    inference = InferenceService(routes, statistics, transport, control.repository, lambda: stream.open)
+
+    listeners = Listeners(settings, metrics, inference, control)
+    await listeners.start()
+    get_logger("scheduler").info("scheduler started", scheduler=scheduler.incarnation, **listeners.addresses())
+    control_stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(work) for work in (_queue(redis, stream), auditor.run())]
+        readiness = tasks.create_task(listeners.show_readiness())
+        controlling = tasks.create_task(control.run(control_stop))
+        await stop.wait()
+        readiness.cancel()
+        await listeners.refuse()
+        await dispatch.drain(settings.shutdown_grace_seconds)
+        await listeners.stop_clients()
+        control_stop.set()
+        await controlling
+        for task in running:
+            task.cancel()
+    await listeners.stop_workers()
+    with suppress(RedisError, OSError):
+        await listing.leave()
+    await redis.aclose()
+    await control.close()
+
+
+async def _queue(redis: Redis, stream: Stream) -> None:
+    """The queue's connection: nothing is written to a Redis before it was found fit."""
+    log = get_logger("queue")
+    while True:
+        try:
+            await check_redis(redis)
+            break
+        except Unavailable as error:
+            log.warning(error.message, hint=error.hint)
+            await asyncio.sleep(1.0)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(stream.write())
+        tasks.create_task(stream.keep())
+
+
+def _bounds(settings: SchedulerSettings) -> Bounds:
+    return Bounds(
+        total_bytes=settings.scheduler_memory_bytes,
+        source_bytes=settings.scheduler_connection_bytes,
+        calls=settings.scheduler_calls,
+    )
+
+
+def _tls(settings: SchedulerSettings) -> Tls:
+    return Tls(settings.tls_cert, settings.tls_key, settings.tls_ca)
+
+
+if __name__ == "__main__":
+    sys.exit(run_service("scheduler", SchedulerSettings, serve))
