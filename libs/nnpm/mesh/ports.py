@@ -1,9 +1,10 @@
 """The four ports of a mesh, and who has one of them when it is taken."""
 
+import contextlib
 import errno
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,13 +87,19 @@ def listener_of(port: int) -> str:
     if not inodes:
         return ""
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = {str(descriptor.readlink()) for descriptor in (process / "fd").iterdir()}
-            if links & inodes:
-                return f"{(process / 'comm').read_text(encoding='utf-8').strip()} (pid {process.name})"
-        except OSError:  # another user's, or gone since
-            continue
+        if inodes & set(_open_files(process)):
+            return f"{(process / 'comm').read_text(encoding='utf-8').strip()} (pid {process.name})"
     return ""
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    """What the descriptors of a process under /proc point to, as far as this user may know."""
+    try:
+        for descriptor in (process / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since
+                yield str(descriptor.readlink())
+    except OSError:  # another user's, or gone since
+        return
 
 
 def _listening_inodes(port: int) -> set[str]:

@@ -12,9 +12,10 @@ from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2 as otlp
 
 from nnpm.api.mesh.v1 import trace_pb2, trace_pb2_grpc
-from nnpm.errors import InvalidArgument, NotFound
+from nnpm.errors import NotFound
 from nnpm.mesh.trace_relay import TraceRelay
 from nnpm.mesh.trace_ring import Span, SpanLink, TraceRing, TraceSummary
+from nnpm.rpc.pages import last_seen, page_size, page_token
 from nnpm.rpc.server import GrpcServer
 from nnpm.settings import ServiceSettings
 from nnpm.telemetry.metrics import Metrics
@@ -22,7 +23,6 @@ from nnpm.telemetry.metrics import Metrics
 OTLP_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 TRACE_SERVICE = "nnpm.api.mesh.v1.TraceService"
 DEFAULT_PAGE = 20
-LARGEST_PAGE = 1_000
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -103,18 +103,16 @@ class _Reader(trace_pb2_grpc.TraceServiceServicer):
     async def ListTraces(  # noqa: N802 -- the method's name in the protocol
         self, request: trace_pb2.ListTracesRequest, context: Context
     ) -> trace_pb2.ListTracesResponse:
-        if not 0 <= request.page_size <= LARGEST_PAGE:
-            raise InvalidArgument("INVALID_PAGE_SIZE", f"page_size must lie between 0 and {LARGEST_PAGE}")
-        size = request.page_size or DEFAULT_PAGE
+        size = page_size(request.page_size) if request.page_size else DEFAULT_PAGE
         summaries = list(self._ring.summaries())
         ids = [summary.trace_id for summary in summaries]
-        first = 0
-        if request.page_token:  # the last trace of the page before; if it was pushed out, so was all that followed
-            first = ids.index(request.page_token) + 1 if request.page_token in ids else len(ids)
+        before = last_seen(request.page_token)
+        # What was the last of the page before may have been pushed out since; then so was all that followed.
+        first = 0 if not before else ids.index(before) + 1 if before in ids else len(ids)
         page = summaries[first : first + size]
         more = first + size < len(summaries)
         return trace_pb2.ListTracesResponse(
-            traces=map(_summary_message, page), next_page_token=page[-1].trace_id if more else ""
+            traces=map(_summary_message, page), next_page_token=page_token(page[-1].trace_id) if more else ""
         )
 
 
