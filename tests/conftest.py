@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+import nnpm
 from support import models
 from support.mesh import Mesh
 from support.minio_server import MinioServer
@@ -68,15 +69,17 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 
 
 @pytest.fixture(scope="session")
-def serve(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[str, Path]]:
+def serve(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., tuple[str, Path]]]:
     """`serve(model, "hint")` publishes and deploys a model under a new name and waits; its package and its file."""
     numbers = itertools.count()
 
-    def serve(model: onnx.ModelProto, hint: str) -> tuple[str, Path]:
-        path = models.save(model, tmp_path_factory.mktemp(hint))
-        package = f"test/{hint}-{next(numbers)}"
-        mesh.publish(path, package)
-        mesh.deploy(package)
-        return package, path
+    with nnpm.Client(mesh.data) as client:
 
-    return serve
+        def serve(model: onnx.ModelProto, hint: str) -> tuple[str, Path]:
+            path = models.save(model, tmp_path_factory.mktemp(hint))
+            package = f"test/{hint}-{next(numbers)}"
+            client.publish(path, name=package, version="1.0.0", license="Apache-2.0")
+            client.deploy(package, wait=True)
+            return package, path
+
+        yield serve
