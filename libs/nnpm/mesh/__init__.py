@@ -9,12 +9,13 @@ guard          the little program between the supervisor and a service: no orpha
 child          one running process
 process_runner one process kept running
 supervisor     all of them, started in order and stopped in reverse
-log_output     their lines, to the terminal and into rotated files
+log_output, log_reading
+               their lines: to the terminal and into rotated files, and out of these again
 health         is it serving?
 state          mesh.json: what runs, for those who look from outside
 find           settings, `--data`, profile, default folder -> addresses
 trace_ring, trace_service, trace_relay, trace_tree, traces
                the last thousand traces: kept, received and served, passed on, drawn, read
-up, down, status
+up, background, down, status
                what the commands of these names do
 """
