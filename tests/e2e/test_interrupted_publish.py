@@ -39,8 +39,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def collected_mesh(folder: Path) -> Iterator[Mesh]:
-    """A mesh in which garbage is collected all the while."""
-    mesh = Mesh(folder / "mesh")
+    """A mesh in which garbage is collected all the while, and at once."""
+    mesh = Mesh(folder / "mesh", environment={"NNPM_ARTIFACT_GARBAGE_GRACE_SECONDS": "0"})
     try:
         mesh.up()
         with _collecting(mesh.artifact):
