@@ -1,0 +1,114 @@
+"""Composes the artifact service and serves it: `python -m nnpm_artifact`."""
+
+import asyncio
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from nnpm.api.artifact.v1 import artifact_pb2_grpc
+from nnpm.errors import InvalidArgument
+from nnpm.rpc.run import run_service
+from nnpm.rpc.server import GrpcServer
+from nnpm.telemetry.logs import get_logger
+from nnpm.telemetry.metrics import Metrics
+from nnpm_artifact.clock import wall_clock
+from nnpm_artifact.collection import Collection
+from nnpm_artifact.commits import Commits
+from nnpm_artifact.files import Files
+from nnpm_artifact.flushes import Flushes
+from nnpm_artifact.intake import Intakes
+from nnpm_artifact.local_store import LocalStore
+from nnpm_artifact.minio_store import Bucket, MinioStore
+from nnpm_artifact.pack_ledger import PackLedger
+from nnpm_artifact.pack_store import PackStore
+from nnpm_artifact.readiness import Readiness
+from nnpm_artifact.reading import ChunkReader
+from nnpm_artifact.recovery import Recovery
+from nnpm_artifact.references import References
+from nnpm_artifact.service import SERVICE, ArtifactService
+from nnpm_artifact.settings import ArtifactSettings
+from nnpm_artifact.store.database import Database
+from nnpm_artifact.threads import Threads
+from nnpm_artifact.upkeep import Upkeep
+from nnpm_artifact.uploads import Uploads
+
+
+async def serve(settings: ArtifactSettings, stop: asyncio.Event) -> None:
+    """Run until `stop` is set, then let calls in flight end, and what they brought be stored."""
+    async with AsyncExitStack() as stack:
+        metrics = Metrics()
+        metrics.serve(settings.metrics_listen, insecure=settings.insecure)
+        store = open_store(settings, stack)
+        database = open_database(settings, stack)
+        threads, asking = Threads(), Threads(1)
+        stack.callback(threads.close)
+        stack.callback(asking.close)
+        readiness = Readiness(store, database, asking)
+        ledger = PackLedger(store, database, threads, wall_clock)
+
+        await readiness.wait(stop)
+        if stop.is_set():
+            return
+        await Recovery(database, store, threads).rebuild_if_new()
+        await ledger.recover()
+
+        grace_ms = settings.artifact_garbage_grace_seconds * 1000
+        collection = Collection(database, store, ledger, threads, wall_clock, grace_ms=grace_ms)
+        flushes = Flushes()
+        stack.push_async_callback(flushes.close)
+        uploads = Uploads(database, flushes, wall_clock, lease_ms=settings.artifact_lease_seconds * 1000)
+        reader = ChunkReader(store, database, threads)
+        service = ArtifactService(
+            uploads=uploads,
+            intakes=Intakes(database, ledger, uploads, flushes, threads),
+            commits=Commits(database, ledger, reader, uploads, threads),
+            files=Files(database, reader),
+            references=References(database, ledger, threads),
+            collection=collection,
+            metrics=metrics,
+        )
+        server = GrpcServer(settings, settings.artifact_listen, metrics)
+        server.add(SERVICE, partial(artifact_pb2_grpc.add_ArtifactServiceServicer_to_server, service))
+        await server.start()
+        stack.push_async_callback(server.stop)
+        get_logger("artifact").info("listening", address=server.address, store=settings.artifact_store)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(readiness.watch(stop, server.set_serving))
+            tasks.create_task(Upkeep(collection, settings.artifact_garbage_interval_seconds).run(stop))
+
+
+def open_store(settings: ArtifactSettings, stack: AsyncExitStack) -> PackStore:
+    """The store that `artifact_store` names. Raises INVALID_SETTINGS, or FailedPrecondition STORE_IN_USE."""
+    url = settings.artifact_store
+    store: PackStore
+    if url.startswith("s3:"):
+        staging = settings.artifact_staging_dir
+        if staging is None:
+            staging = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nnpm-artifact-"))) / "staging"
+        key, secret = settings.artifact_s3_access_key, settings.artifact_s3_secret_key.get_secret_value()
+        store = MinioStore(Bucket.parse(url), key, secret, staging)
+    elif url.startswith("file:"):
+        store = LocalStore(Path(unquote(urlsplit(url).path)))
+    else:
+        raise InvalidArgument(
+            "INVALID_SETTINGS",
+            f"NNPM_ARTIFACT_STORE {url!r} names no store",
+            hint="file:///PATH or s3://BUCKET?endpoint=URL",
+        )
+    stack.callback(store.close)
+    return store
+
+
+def open_database(settings: ArtifactSettings, stack: AsyncExitStack) -> Database:
+    """The index, with this version's schema. Raises FailedPrecondition DATABASE_TOO_NEW."""
+    database = Database(settings.artifact_database_url)
+    stack.callback(database.close)
+    database.migrate()
+    return database
+
+
+if __name__ == "__main__":
+    sys.exit(run_service("artifact", ArtifactSettings, serve))

@@ -1,0 +1,192 @@
+"""One stream of chunks: verified on arrival, gathered into packs, durable in the end.
+
+A pack is stored while the next one fills. When the stream breaks, what has arrived whole is stored all the same, so
+that nobody has to send it again.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from nnpm.errors import InvalidArgument, NnpmError
+from nnpm.telemetry.logs import get_logger
+from nnpm_artifact.flushes import Flushes
+from nnpm_artifact.pack_ledger import PackLedger
+from nnpm_artifact.packs import Entry, PackBuilder, PackKind, stored_bytes
+from nnpm_artifact.recipes import Chunk, length_of
+from nnpm_artifact.store import chunk_rows
+from nnpm_artifact.store.database import Database
+from nnpm_artifact.store.pack_rows import PackRow
+from nnpm_artifact.store.upload_rows import Lease
+from nnpm_artifact.threads import Threads
+from nnpm_artifact.uploads import Uploads, check_chunks
+
+MAX_MESSAGE_BYTES = 4 << 20
+"""Chunks that may come together in one message."""
+
+Brought = tuple[bytes, bytes]
+"""A chunk as it arrives: SHA-256 (32 bytes) and data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a stream has stored that was not there before."""
+
+    chunks: int
+    bytes: int
+
+
+class Intakes:
+    """Opens the intake of a stream: what all of them share."""
+
+    def __init__(
+        self,
+        database: Database,
+        ledger: PackLedger,
+        uploads: Uploads,
+        flushes: Flushes,
+        threads: Threads,
+    ) -> None:
+        self.database = database
+        self.ledger = ledger
+        self.uploads = uploads
+        self.flushes = flushes
+        self.threads = threads
+
+    def open(self, lease: Lease) -> "Intake":
+        """An intake for a stream of `lease`, which was renewed just now."""
+        return Intake(self, lease)
+
+
+class Intake:
+    """The chunks of one stream. `take` them, then `finish`; or `abandon` when the stream broke."""
+
+    def __init__(self, parts: Intakes, lease: Lease) -> None:
+        self._parts = parts
+        self._lease = lease
+        self._builder: PackBuilder | None = None
+        self._building: set[bytes] = set()
+        self._adding: asyncio.Future[None] | None = None
+        self._flush: asyncio.Task[list[Entry]] | None = None
+        self._flushing: set[bytes] = set()
+        self._chunks = 0
+        self._bytes = 0
+
+    async def take(self, brought: Sequence[Brought]) -> None:
+        """Verify chunks and add them to the pack.
+
+        Raises InvalidArgument CHUNK_DIGEST_MISMATCH; ResourceExhausted DISK_FULL; what storing the pack before raised.
+        """
+        chunks = _check(brought)
+        await self._parts.threads.run(_verify, brought)
+        known = await self._known(chunks)
+        fresh = {digest: data for digest, data in brought if not self._has(digest) and digest not in known}
+        if fresh:
+            await self._add(fresh)
+        self._lease = await self._parts.uploads.prolong(self._lease)
+
+    async def finish(self) -> Stored:
+        """Return once all is durable."""
+        await self._store_pack()
+        await self._flushed()
+        return Stored(self._chunks, self._bytes)
+
+    async def abandon(self) -> None:
+        """Store what has arrived, for a stream that broke; errors are only logged, there is nobody to tell."""
+        last = self._parts.flushes.start(self._lease.upload_id, self.finish())
+        await asyncio.wait([last])
+        if error := last.exception():
+            get_logger("uploads").warning("what a broken stream brought was not stored", error=str(error))
+
+    def _has(self, digest: bytes) -> bool:
+        """Whether this stream brought it already, and the index does not know yet."""
+        return digest in self._building or digest in self._flushing
+
+    async def _known(self, chunks: Sequence[Chunk]) -> set[bytes]:
+        """Those that are stored already; the lease holds them from now on."""
+        database, lease = self._parts.database, self._lease
+        digests = [chunk.digest for chunk in chunks]
+        if not await database.read(chunk_rows.present, lease.namespace_id, digests):
+            return set()
+        return await database.write(chunk_rows.hold_present, lease.upload_id, lease.namespace_id, chunks)
+
+    async def _add(self, fresh: dict[bytes, bytes]) -> None:
+        builder = self._builder
+        if builder is None:
+            builder = self._builder = self._parts.ledger.start(PackKind.CHUNKS, self._lease.namespace)
+        self._building.update(fresh)
+        self._adding = self._parts.threads.start(self._parts.ledger.add, builder, fresh)
+        try:
+            await asyncio.shield(self._adding)  # shielded: nobody else may touch the file before this ends
+        except NnpmError:
+            self._builder, self._building = None, set()
+            builder.close()
+            raise
+        if builder.full:
+            await self._store_pack()
+
+    async def _store_pack(self) -> None:
+        """Begin to store the pack that was filled, once the one before is stored: two at most are on this disk."""
+        if self._adding is not None:
+            await asyncio.wait([self._adding])
+        builder, self._builder = self._builder, None
+        if builder is None:
+            return
+        try:
+            await self._flushed()
+        except BaseException:
+            builder.close()
+            raise
+        self._flushing, self._building = self._building, set()
+        self._flush = self._parts.flushes.start(self._lease.upload_id, self._keep(builder))
+
+    async def _flushed(self) -> None:
+        """Wait for the pack that is being stored, and count it."""
+        if self._flush is None:
+            return
+        new = await asyncio.shield(self._flush)
+        self._flush, self._flushing = None, set()
+        self._chunks += len(new)
+        self._bytes += stored_bytes(new)
+
+    async def _keep(self, builder: PackBuilder) -> list[Entry]:
+        try:
+            await self._parts.threads.run(builder.finish)
+            return await self._parts.ledger.keep(builder, self._lease.namespace_id, self._record(builder.entries))
+        finally:
+            builder.close()
+
+    def _record(self, entries: Sequence[Entry]) -> Callable[[Connection, PackRow], list[Entry]]:
+        """What the transaction does that makes a pack of this stream visible."""
+        uploads, upload_id = self._parts.uploads, self._lease.upload_id
+
+        def record(connection: Connection, pack: PackRow) -> list[Entry]:
+            uploads.renew_in(connection, upload_id)
+            return chunk_rows.index_pack(connection, pack, entries, upload_id)
+
+        return record
+
+
+def _check(brought: Sequence[Brought]) -> list[Chunk]:
+    """The chunks of a message. Raises InvalidArgument when it breaks a limit."""
+    chunks = [Chunk(digest, len(data)) for digest, data in brought]
+    check_chunks(chunks)
+    if (size := length_of(chunks)) > MAX_MESSAGE_BYTES:
+        raise InvalidArgument(
+            "TOO_MANY_CHUNKS", f"chunks of {size} bytes in one message; at most {MAX_MESSAGE_BYTES} bytes are allowed"
+        )
+    return chunks
+
+
+def _verify(brought: Sequence[Brought]) -> None:
+    for digest, data in brought:
+        if hashlib.sha256(data).digest() != digest:
+            raise InvalidArgument(
+                "CHUNK_DIGEST_MISMATCH",
+                f"a chunk of {len(data)} bytes arrived that is not what its digest sha256:{digest.hex()} names",
+                hint="it was changed on its way, or the file changed while it was read: send it again",
+                metadata={"digest": f"sha256:{digest.hex()}"},
+            )

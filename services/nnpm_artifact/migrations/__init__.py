@@ -1,0 +1,1 @@
+"""Alembic's migrations of the artifact database, run when the service starts."""
