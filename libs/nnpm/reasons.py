@@ -113,6 +113,7 @@ REASONS: Mapping[str, str] = {
     "SCHEDULER_INCARNATION_CHANGED": "Replies were sent to a scheduler process that is gone.",
     "SERVER_STOPPING": "The server is shutting down; another, or the same one later, will answer.",
     "SERVER_UNREACHABLE": "No connection to the server could be made, or it broke.",
+    "SERVICES_NOT_INSTALLED": "A command needs the services, and only the bare package is installed.",
     "STORE_IN_USE": "Another artifact service has the local artifact store open.",
     "STORE_UNAVAILABLE": "The artifact store (disk or S3) does not answer, or refuses.",
     "TENSOR_SIZE_MISMATCH": "A tensor's contents are not exactly as long as its shape and datatype say.",

@@ -56,7 +56,7 @@ class RotatedLog:
         return self._path.with_name(f"{self._path.name}.{number}")
 
 
-class Console:
+class LogConsole:
     """Prints lines with the name of who said them, in that process's colour if the stream is a terminal."""
 
     def __init__(self, stream: TextIO, names: Sequence[str]) -> None:

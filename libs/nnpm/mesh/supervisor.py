@@ -8,7 +8,7 @@ from typing import Any
 
 from nnpm.errors import NnpmError, Unavailable
 from nnpm.mesh.data_folder import DataFolder
-from nnpm.mesh.log_output import Console, RotatedLog, as_log_line
+from nnpm.mesh.log_output import LogConsole, RotatedLog, as_log_line
 from nnpm.mesh.plan import MeshPlan, ProcessPlan
 from nnpm.mesh.process_runner import ProcessRunner
 from nnpm.mesh.state import MeshState, remove_state, write_state
@@ -25,7 +25,7 @@ class Supervisor:
         console: where lines are shown besides the log files; None shows them nowhere.
     """
 
-    def __init__(self, plan: MeshPlan, folder: DataFolder, state: MeshState, console: Console | None) -> None:
+    def __init__(self, plan: MeshPlan, folder: DataFolder, state: MeshState, console: LogConsole | None) -> None:
         self._plan = plan
         self._folder = folder
         self._state = state

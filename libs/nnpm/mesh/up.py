@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from nnpm.mesh.data_folder import DataFolder, FolderLock
-from nnpm.mesh.log_output import Console
+from nnpm.mesh.log_output import LogConsole
 from nnpm.mesh.plan import MeshPlan, plan_mesh
 from nnpm.mesh.ports import Ports, require_free
 from nnpm.mesh.redis_server import find_redis_server
@@ -56,7 +56,7 @@ def run_here(
         plan = _lay_out(options, folder, environ)
         lock.describe(plan.addresses.scheduler)
         names = [*(process.name for process in plan.processes()), OWN_NAME]
-        console = Console(stream, names) if stream is not None else None
+        console = LogConsole(stream, names) if stream is not None else None
         asyncio.run(supervise(plan, folder, console, on_ready, options.timeout))
     finally:
         lock.release()
@@ -75,7 +75,7 @@ def _lay_out(options: UpOptions, folder: DataFolder, environ: Mapping[str, str])
 async def supervise(
     plan: MeshPlan,
     folder: DataFolder,
-    console: Console | None,
+    console: LogConsole | None,
     on_ready: Callable[[MeshState], None],
     timeout: float,
 ) -> None:

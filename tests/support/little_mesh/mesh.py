@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nnpm.errors import NnpmError
 from nnpm.mesh.data_folder import DataFolder, FolderLock
-from nnpm.mesh.log_output import Console
+from nnpm.mesh.log_output import LogConsole
 from nnpm.mesh.plan import MeshPlan, ProcessPlan
 from nnpm.mesh.redis_server import find_redis_server
 from nnpm.mesh.run_folder import run_folder
@@ -38,7 +38,7 @@ def main(data: Path, wishes: dict[str, list[str]]) -> None:
     addresses = Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4", f"unix:{run / 'traces.sock'}")
     plan = MeshPlan(addresses, ((redis,), (service("one"), service("two")), (service("three"),)))
     lock.describe(addresses.scheduler)
-    console = Console(sys.stdout, ["redis", "one", "two", "three", "mesh"])
+    console = LogConsole(sys.stdout, ["redis", "one", "two", "three", "mesh"])
     asyncio.run(supervise(plan, folder, console, lambda _: print("ready", flush=True), 20.0))
     print("over", flush=True)
 

@@ -4,7 +4,7 @@ import io
 import json
 from pathlib import Path
 
-from nnpm.mesh.log_output import Console, RotatedLog, as_log_line, readable
+from nnpm.mesh.log_output import LogConsole, RotatedLog, as_log_line, readable
 
 
 class Terminal(io.StringIO):
@@ -45,7 +45,7 @@ def test_a_line_that_is_no_json_event_is_shown_as_it_is() -> None:
 def test_a_terminal_gets_a_coloured_prefix_and_a_pipe_a_plain_one() -> None:
     terminal, pipe = Terminal(), io.StringIO()
     for stream in (terminal, pipe):
-        Console(stream, ["redis", "scheduler-0"]).show("redis", "hello")
+        LogConsole(stream, ["redis", "scheduler-0"]).show("redis", "hello")
     assert pipe.getvalue() == "redis       | hello\n"
     assert "\x1b[" in terminal.getvalue()
 
@@ -55,7 +55,7 @@ def test_a_terminal_that_went_away_stops_nothing() -> None:
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
-    Console(Gone(), ["redis"]).show("redis", "hello")
+    LogConsole(Gone(), ["redis"]).show("redis", "hello")
 
 
 def test_the_supervisors_lines_look_like_the_services() -> None:
