@@ -15,18 +15,18 @@ from nnpm.rpc.channels import open_channel
 from nnpm.rpc.server import GrpcServer
 from nnpm.rpc.tls import Tls
 from nnpm.sql.database import Database
-from nnpm_scheduler.control import mesh_service, service
+from nnpm_scheduler.control import service_deployments, service_workers
 from nnpm_scheduler.control.changes import Changes
 from nnpm_scheduler.control.desired import DesiredState
 from nnpm_scheduler.control.failures import LoadFailures
 from nnpm_scheduler.control.fleet import Fleet
 from nnpm_scheduler.control.leadership import Leadership
 from nnpm_scheduler.control.lifecycle import Lifecycle
-from nnpm_scheduler.control.mesh_service import Inflight, WorkerService
 from nnpm_scheduler.control.reconciler import Reconciler, Traffic
 from nnpm_scheduler.control.registry import Registry
 from nnpm_scheduler.control.repository import Repository
-from nnpm_scheduler.control.service import DeploymentService
+from nnpm_scheduler.control.service_deployments import DeploymentService
+from nnpm_scheduler.control.service_workers import Inflight, WorkerService
 from nnpm_scheduler.control.sessions import Sessions
 from nnpm_scheduler.control.store import Store
 from nnpm_scheduler.dispatch.routes import Routes
@@ -87,12 +87,12 @@ class Control:
     def add_to_control_server(self, server: GrpcServer) -> None:
         """Serve deployments there."""
         add = partial(deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server, self._deployment_service)
-        server.add(service.SERVICE, add)
+        server.add(service_deployments.SERVICE, add)
 
     def add_to_mesh_server(self, server: GrpcServer) -> None:
         """Serve workers there."""
         server.add(
-            mesh_service.SERVICE, partial(worker_pb2_grpc.add_WorkerServiceServicer_to_server, self._worker_service)
+            service_workers.SERVICE, partial(worker_pb2_grpc.add_WorkerServiceServicer_to_server, self._worker_service)
         )
 
     async def start(self) -> None:

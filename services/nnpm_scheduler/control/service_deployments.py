@@ -10,11 +10,17 @@ from nnpm.api.scheduler.v1 import deployment_service_pb2 as rpc
 from nnpm.errors import InvalidArgument, NotFound
 from nnpm.rpc.pages import last_seen, page_size, page_token
 from nnpm_scheduler.control.changes import Changes
+from nnpm_scheduler.control.deployment_messages import (
+    change_of,
+    deployment_message,
+    revision_message,
+    spec_of,
+    worker_message,
+)
 from nnpm_scheduler.control.deployments import Deployment
 from nnpm_scheduler.control.desired import DesiredState
 from nnpm_scheduler.control.fleet import Fleet, Worker
 from nnpm_scheduler.control.lifecycle import Lifecycle
-from nnpm_scheduler.control.messages import change_of, deployment_message, revision_message, spec_of, worker_message
 from nnpm_scheduler.control.reconciler import Reconciler
 from nnpm_scheduler.control.store import Store
 
@@ -46,7 +52,7 @@ class DeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
         self._reconciler = reconciler
         self._changes = changes
 
-    async def CreateDeployment(  # noqa: N802 -- gRPC names these
+    async def CreateDeployment(
         self, request: rpc.CreateDeploymentRequest, context: Context
     ) -> rpc.CreateDeploymentResponse:
         """A new deployment."""
@@ -54,14 +60,12 @@ class DeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
         deployment = await self._lifecycle.create(wanted.name, spec_of(wanted.spec), request.request_id)
         return rpc.CreateDeploymentResponse(deployment=self._message(deployment))
 
-    async def GetDeployment(  # noqa: N802
-        self, request: rpc.GetDeploymentRequest, context: Context
-    ) -> rpc.GetDeploymentResponse:
+    async def GetDeployment(self, request: rpc.GetDeploymentRequest, context: Context) -> rpc.GetDeploymentResponse:
         """One deployment."""
         await self._desired.refresh()
         return rpc.GetDeploymentResponse(deployment=self._message(self._desired.find(request.name)))
 
-    async def ListDeployments(  # noqa: N802
+    async def ListDeployments(
         self, request: rpc.ListDeploymentsRequest, context: Context
     ) -> rpc.ListDeploymentsResponse:
         """Deployments by name."""
@@ -73,7 +77,7 @@ class DeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
             next_page_token=page_token(found[size - 1].name) if len(found) > size else "",
         )
 
-    async def UpdateDeployment(  # noqa: N802
+    async def UpdateDeployment(
         self, request: rpc.UpdateDeploymentRequest, context: Context
     ) -> rpc.UpdateDeploymentResponse:
         """A change of the spec."""
@@ -82,44 +86,40 @@ class DeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
         deployment = await self._lifecycle.update(wanted.name, wanted.etag, change, resolve=resolve)
         return rpc.UpdateDeploymentResponse(deployment=self._message(deployment))
 
-    async def DeleteDeployment(  # noqa: N802
+    async def DeleteDeployment(
         self, request: rpc.DeleteDeploymentRequest, context: Context
     ) -> rpc.DeleteDeploymentResponse:
         """The end of a deployment."""
         await self._lifecycle.delete(request.name, request.etag)
         return rpc.DeleteDeploymentResponse()
 
-    async def PauseDeployment(  # noqa: N802
+    async def PauseDeployment(
         self, request: rpc.PauseDeploymentRequest, context: Context
     ) -> rpc.PauseDeploymentResponse:
         """Unload until resumed."""
         return rpc.PauseDeploymentResponse(deployment=self._message(await self._lifecycle.pause(request.name)))
 
-    async def ResumeDeployment(  # noqa: N802
+    async def ResumeDeployment(
         self, request: rpc.ResumeDeploymentRequest, context: Context
     ) -> rpc.ResumeDeploymentResponse:
         """Load again."""
         return rpc.ResumeDeploymentResponse(deployment=self._message(await self._lifecycle.resume(request.name)))
 
-    async def RollbackDeployment(  # noqa: N802
+    async def RollbackDeployment(
         self, request: rpc.RollbackDeploymentRequest, context: Context
     ) -> rpc.RollbackDeploymentResponse:
         """Back to an older revision."""
         deployment = await self._lifecycle.roll_back(request.name, request.revision)
         return rpc.RollbackDeploymentResponse(deployment=self._message(deployment))
 
-    async def GetRevision(  # noqa: N802
-        self, request: rpc.GetRevisionRequest, context: Context
-    ) -> rpc.GetRevisionResponse:
+    async def GetRevision(self, request: rpc.GetRevisionRequest, context: Context) -> rpc.GetRevisionResponse:
         """One revision."""
         await self._desired.refresh()
         deployment = self._desired.find(request.deployment)
         revision = await self._store.revision(deployment, request.number)
         return rpc.GetRevisionResponse(revision=revision_message(deployment, revision, self._reconciler.view()))
 
-    async def ListRevisions(  # noqa: N802
-        self, request: rpc.ListRevisionsRequest, context: Context
-    ) -> rpc.ListRevisionsResponse:
+    async def ListRevisions(self, request: rpc.ListRevisionsRequest, context: Context) -> rpc.ListRevisionsResponse:
         """Revisions, newest first."""
         size, below = page_size(request.page_size), _number(last_seen(request.page_token))
         await self._desired.refresh()
@@ -131,7 +131,7 @@ class DeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
             next_page_token=page_token(str(found[size - 1].number)) if len(found) > size else "",
         )
 
-    async def WatchDeployment(  # noqa: N802
+    async def WatchDeployment(
         self, request: rpc.WatchDeploymentRequest, context: Context
     ) -> AsyncIterator[rpc.WatchDeploymentResponse]:
         """The deployment now and after every change; two changes in quick succession may come as one."""
@@ -149,9 +149,7 @@ class DeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
                 yield rpc.WatchDeploymentResponse(deployment=message)
             await self._changes.wait(seen, WATCH_LOOK)
 
-    async def ListWorkers(  # noqa: N802
-        self, request: rpc.ListWorkersRequest, context: Context
-    ) -> rpc.ListWorkersResponse:
+    async def ListWorkers(self, request: rpc.ListWorkersRequest, context: Context) -> rpc.ListWorkersResponse:
         """Connected workers, by id."""
         size, last = page_size(request.page_size), last_seen(request.page_token)
         workers = sorted(self._fleet.workers, key=lambda worker: worker.incarnation)
@@ -161,13 +159,11 @@ class DeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
             next_page_token=page_token(found[size - 1].incarnation) if len(found) > size else "",
         )
 
-    async def GetWorker(self, request: rpc.GetWorkerRequest, context: Context) -> rpc.GetWorkerResponse:  # noqa: N802
+    async def GetWorker(self, request: rpc.GetWorkerRequest, context: Context) -> rpc.GetWorkerResponse:
         """One worker."""
         return rpc.GetWorkerResponse(worker=self._worker_message(self._worker(request.worker)))
 
-    async def DrainWorker(  # noqa: N802
-        self, request: rpc.DrainWorkerRequest, context: Context
-    ) -> rpc.DrainWorkerResponse:
+    async def DrainWorker(self, request: rpc.DrainWorkerRequest, context: Context) -> rpc.DrainWorkerResponse:
         """Move what a worker has elsewhere."""
         worker = self._worker(request.worker)
         self._fleet.drain(worker.incarnation)

@@ -15,9 +15,9 @@ from nnpm.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
 from nnpm.queue.schedulers import LiveScheduler, live_schedulers
 from nnpm.rpc.status import from_status
 from nnpm_scheduler.control.fleet import Fleet
-from nnpm_scheduler.control.mesh_messages import facts_of, message_of, replicas_of, report_of
 from nnpm_scheduler.control.sessions import LEASE, BeginVerdict, Dispatch, Sessions
 from nnpm_scheduler.control.sessions import Session as OpenSession
+from nnpm_scheduler.control.worker_messages import facts_of, message_of, replicas_of, report_of
 from nnpm_scheduler.dispatch.statistics import BatchFigures
 from nnpm_scheduler.dispatch.turn import Reply
 
@@ -60,7 +60,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._dispatch = dispatch
         self._redis = redis
 
-    async def Session(  # noqa: N802 -- gRPC names it
+    async def Session(
         self, request_iterator: AsyncIterator[worker_pb2.SessionRequest], context: Context
     ) -> AsyncIterator[worker_pb2.SessionResponse]:
         """A worker's life: Hello, Welcome, then each says what it has to say, until one of them is gone."""
@@ -94,9 +94,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
 
-    async def Deliver(  # noqa: N802
-        self, request: worker_pb2.DeliverRequest, context: Context
-    ) -> worker_pb2.DeliverResponse:
+    async def Deliver(self, request: worker_pb2.DeliverRequest, context: Context) -> worker_pb2.DeliverResponse:
         """One batch's replies."""
         if request.scheduler != self._scheduler.incarnation:
             raise FailedPrecondition(
@@ -119,7 +117,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         )
         return worker_pb2.DeliverResponse(completed=completed)
 
-    async def RedeemPayload(  # noqa: N802
+    async def RedeemPayload(
         self, request: worker_pb2.RedeemPayloadRequest, context: Context
     ) -> AsyncIterator[worker_pb2.RedeemPayloadResponse]:
         """The body of a claimed request."""
