@@ -3,6 +3,7 @@
 import asyncio
 
 from nnpm.api.inference.pool import POOL
+from nnpm.errors import NnpmError
 from nnpm.rpc.server import GrpcServer
 from nnpm.telemetry.metrics import Metrics
 from nnpm_scheduler.control.compose import Control
@@ -37,8 +38,12 @@ class Listeners:
 
     async def start(self) -> None:
         """Listen. Raises LISTEN_NOT_LOOPBACK, or Unavailable ADDRESS_IN_USE."""
-        for server in (self._mesh, self._deployments, self._data):
-            await server.start()
+        try:
+            for server in (self._mesh, self._deployments, self._data):
+                await server.start()
+        except NnpmError:
+            await asyncio.gather(*(server.stop(0) for server in (self._mesh, self._deployments, self._data)))
+            raise
         await self._mesh.set_serving(True)
 
     def addresses(self) -> dict[str, str]:

@@ -41,7 +41,7 @@ def test_no_service_listens_beyond_loopback_without_tls(
     environment = _environment(module, tmp_path, f"{listen}:{free_port()}", redis_url)
     with Process.service(module, tmp_path / "log", environment) as service:
         assert service.wait(30) == 1
-        assert "loopback" in service.output
+        assert "LISTEN_NOT_LOOPBACK" in service.output
         assert "Traceback" not in service.output
 
 
