@@ -43,9 +43,9 @@ class Reference:
         """Raises DataLoss REFERENCE_CORRUPT."""
         try:
             (length,) = _LENGTH.unpack_from(data)
-            name = data[_LENGTH.size : _LENGTH.size + length].decode()
+            (name,) = struct.unpack_from(f"{length}s", data, _LENGTH.size)
             digests = data[_LENGTH.size + length :]
-            return cls(name, tuple(digest for (digest,) in struct.iter_unpack("32s", digests)))
+            return cls(name.decode(), tuple(digest for (digest,) in struct.iter_unpack("32s", digests)))
         except (struct.error, UnicodeDecodeError) as error:
             raise DataLoss("REFERENCE_CORRUPT", f"a stored reference does not read: {error}") from error
 

@@ -1,0 +1,81 @@
+"""Both pack stores, and the service as a process over each of them."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from nnpm.rpc.channels import open_channel
+from nnpm_artifact.local_store import LocalStore
+from nnpm_artifact.minio_store import Bucket, MinioStore
+from nnpm_artifact.pack_store import PackStore
+from support.artifact import ArtifactClient
+from support.artifact_process import ArtifactProcess
+from support.minio_server import MinioServer
+
+STORES = ("local", "minio")
+
+
+@pytest.fixture(params=STORES)
+def pack_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PackStore]:
+    """An empty store, of each kind in turn."""
+    store: PackStore
+    if request.param == "local":
+        store = LocalStore(tmp_path / "packs")
+    else:
+        server: MinioServer = request.getfixturevalue("minio_server")
+        bucket = Bucket.parse(server.store_url(request.getfixturevalue("minio_bucket")))
+        store = MinioStore(bucket, server.access_key, server.secret_key, tmp_path / "staging")
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=STORES)
+def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """NNPM_* that name an empty store, of each kind in turn."""
+    if request.param == "local":
+        return {"NNPM_ARTIFACT_STORE": (tmp_path / "packs").as_uri()}
+    server: MinioServer = request.getfixturevalue("minio_server")
+    return minio_settings(server, request.getfixturevalue("minio_bucket"))
+
+
+def minio_settings(server: MinioServer, bucket: str) -> dict[str, str]:
+    """NNPM_* that name a bucket."""
+    return {
+        "NNPM_ARTIFACT_STORE": server.store_url(bucket),
+        "NNPM_ARTIFACT_S3_ACCESS_KEY": server.access_key,
+        "NNPM_ARTIFACT_S3_SECRET_KEY": server.secret_key,
+    }
+
+
+@pytest.fixture
+def artifact_process(tmp_path: Path) -> Iterator[Callable[..., ArtifactProcess]]:
+    """Starts artifact services that are gone at the end of the test."""
+    started: list[ArtifactProcess] = []
+
+    def start(settings: dict[str, str], folder: Path = tmp_path) -> ArtifactProcess:
+        process = ArtifactProcess(folder, settings)
+        started.append(process)
+        return process.start()
+
+    yield start
+    for process in started:
+        process.end()
+
+
+@pytest.fixture
+def service(artifact_process: Callable[..., ArtifactProcess], store_settings: dict[str, str]) -> ArtifactProcess:
+    """A running service, over each kind of store in turn."""
+    return artifact_process(store_settings)
+
+
+@pytest.fixture
+async def client(service: ArtifactProcess) -> AsyncIterator[ArtifactClient]:
+    """A client of `service`."""
+    async with channel_to(service) as channel:
+        yield ArtifactClient(channel)
+
+
+def channel_to(service: ArtifactProcess) -> grpc.aio.Channel:
+    return open_channel(service.address, timeout=60)

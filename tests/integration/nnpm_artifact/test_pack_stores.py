@@ -1,0 +1,111 @@
+"""The promise of a pack store, kept by the local directory and by a real MinIO alike."""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from nnpm.errors import AlreadyExists, DataLoss, NotFound
+from nnpm_artifact.pack_store import PackStore, StoredPack
+from nnpm_artifact.packs import PackKind, build_pack, new_name, read_footer
+from support.artifact import content
+
+
+def _stage(store: PackStore, data: bytes, name: str = "one") -> Path:
+    path = store.staging / name
+    path.write_bytes(data)
+    return path
+
+
+def test_what_is_put_can_be_read_in_any_range(pack_store: PackStore) -> None:
+    pack_store.check()
+    data = content(3_000_000)
+    pack_store.put("chunks/aa/one", _stage(pack_store, data))
+    assert pack_store.size("chunks/aa/one") == len(data)
+    for offset, length in ((0, len(data)), (0, 1), (len(data) - 1, 1), (1_234_567, 654_321)):
+        assert pack_store.read("chunks/aa/one", offset, length) == data[offset : offset + length]
+
+
+def test_a_put_leaves_the_staging_file_to_its_owner(pack_store: PackStore) -> None:
+    path = _stage(pack_store, b"data")
+    pack_store.put("chunks/aa/one", path)
+    path.unlink()
+    assert pack_store.read("chunks/aa/one", 0, 4) == b"data"
+
+
+def test_a_taken_name_is_refused_and_keeps_its_bytes(pack_store: PackStore) -> None:
+    pack_store.put("chunks/aa/one", _stage(pack_store, b"first"))
+    with pytest.raises(AlreadyExists) as caught:
+        pack_store.put("chunks/aa/one", _stage(pack_store, b"second", "two"))
+    assert caught.value.reason == "PACK_EXISTS"
+    assert pack_store.read("chunks/aa/one", 0, 5) == b"first"
+
+
+def test_of_many_who_race_for_a_name_one_wins(pack_store: PackStore) -> None:
+    paths = [_stage(pack_store, content(100_000, seed), str(seed)) for seed in range(8)]
+
+    def put(path: Path) -> bool:
+        try:
+            pack_store.put("chunks/aa/one", path)
+        except AlreadyExists:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(put, paths))
+    assert won.count(True) == 1
+    assert pack_store.read("chunks/aa/one", 0, 100_000) == content(100_000, won.index(True))
+
+
+def test_what_is_not_there_is_not_found(pack_store: PackStore) -> None:
+    for act in (lambda: pack_store.read("chunks/aa/none", 0, 1), lambda: pack_store.size("chunks/aa/none")):
+        with pytest.raises(NotFound) as caught:
+            act()
+        assert caught.value.reason == "PACK_NOT_FOUND"
+
+
+def test_a_read_past_the_end_is_data_loss_never_short(pack_store: PackStore) -> None:
+    pack_store.put("chunks/aa/one", _stage(pack_store, b"12345"))
+    for offset, length in ((0, 6), (4, 2), (5, 1), (100, 1)):
+        with pytest.raises(DataLoss) as caught:
+            pack_store.read("chunks/aa/one", offset, length)
+        assert caught.value.reason == "PACK_CORRUPT"
+
+
+def test_a_deleted_pack_is_gone_and_may_be_deleted_again(pack_store: PackStore) -> None:
+    pack_store.put("chunks/aa/one", _stage(pack_store, b"12345"))
+    pack_store.delete("chunks/aa/one")
+    pack_store.delete("chunks/aa/one")
+    with pytest.raises(NotFound):
+        pack_store.size("chunks/aa/one")
+
+
+def test_listing_tells_names_and_sizes_by_prefix(pack_store: PackStore) -> None:
+    assert list(pack_store.list("chunks/")) == []
+    for index in range(25):
+        name = f"chunks/{index % 3:02x}/{index}"
+        pack_store.put(name, _stage(pack_store, bytes(index + 1), f"s{index}"))
+    pack_store.put("recipe/aa/one", _stage(pack_store, b"r", "r"))
+    listed = set(pack_store.list("chunks/"))
+    assert listed == {StoredPack(f"chunks/{index % 3:02x}/{index}", index + 1) for index in range(25)}
+    assert [pack.name for pack in pack_store.list("recipe/")] == ["recipe/aa/one"]
+
+
+def test_the_footer_of_a_large_pack_reads_back(pack_store: PackStore) -> None:
+    name = new_name(PackKind.CHUNKS)
+    block = os.urandom(1 << 20)
+    digest = hashlib.sha256(block).digest()
+    with build_pack(pack_store.staging, PackKind.CHUNKS, "acme", 5) as builder:
+        while not builder.full:
+            builder.add(digest, block)
+        builder.finish()
+        pack_store.put(name, builder.path)
+    entries = read_footer(pack_store, name, pack_store.size(name)).entries
+    assert len(entries) == 32
+    assert pack_store.read(name, entries[-1].offset, entries[-1].stored) == block
+
+
+def test_space_is_there(pack_store: PackStore) -> None:
+    pack_store.check_space(1)
