@@ -98,7 +98,7 @@ def down(*, data: DataOption = None, as_json: JsonOption = False) -> None:
     Output(as_json).done({"stopped": stopped, "data": str(folder.root)}, text)
 
 
-def status(*, data: DataOption = None, as_json: JsonOption = False) -> None:
+def status(*, data: DataOption = None, as_json: JsonOption = False) -> int:
     """Ask every process of the mesh for its health; exits with 5 unless all are healthy."""
     _require_services()
     import asyncio
@@ -121,8 +121,7 @@ def status(*, data: DataOption = None, as_json: JsonOption = False) -> None:
         table(screen, ("PROCESS", "PID", "ADDRESS", "HEALTH"), rows)
 
     Output(as_json).result(found.as_json(), render)
-    if not found.healthy:
-        raise typer.Exit(UNAVAILABLE)
+    return 0 if found.healthy else UNAVAILABLE
 
 
 def logs(
