@@ -1,4 +1,4 @@
-"""kill -9 of a worker with requests in flight: each is answered by another worker, or fails clearly before its deadline."""
+"""kill -9 of a worker with requests in flight: each is answered by another, or fails clearly before its deadline."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Two runtimes for tests, for a model y = x with x: FP32 [n, 1]. This folder on PYTHONPATH is all that a worker needs."""
+"""Two runtimes for tests, for a model y = x with x: FP32 [n, 1]; this folder on PYTHONPATH is all a worker needs."""
 
 import os
 import signal
