@@ -8,6 +8,9 @@ TRACES = 1_000
 SPANS_PER_TRACE = 1_000
 """More spans of one trace are dropped: a client that never ends its trace must not fill the memory."""
 
+SPANS = 50_000
+"""Of all traces together, about 50 MB; beyond them the oldest traces leave early."""
+
 
 @dataclass(frozen=True, slots=True)
 class SpanLink:
@@ -45,11 +48,13 @@ class TraceSummary:
 
 
 class TraceRing:
-    """At most `traces` traces, of each at most `spans` spans."""
+    """At most `traces` traces, of each at most `spans` spans, and `total` spans in all."""
 
-    def __init__(self, traces: int = TRACES, spans: int = SPANS_PER_TRACE) -> None:
+    def __init__(self, traces: int = TRACES, spans: int = SPANS_PER_TRACE, total: int = SPANS) -> None:
         self._limit = traces
         self._spans_limit = spans
+        self._total_limit = total
+        self._total = 0
         self._traces: OrderedDict[str, dict[str, Span]] = OrderedDict()
         self._linked_from: dict[str, set[tuple[str, str]]] = {}
 
@@ -57,11 +62,13 @@ class TraceRing:
         """Keep `spans`; one that came before is replaced."""
         for span in spans:
             kept = self._traces.setdefault(span.trace_id, {})
-            if len(kept) < self._spans_limit or span.span_id in kept:
+            known = span.span_id in kept
+            if known or len(kept) < self._spans_limit:
                 kept[span.span_id] = span
+                self._total += not known
                 for link in span.links:
                     self._linked_from.setdefault(link.trace_id, set()).add((span.trace_id, span.span_id))
-            while len(self._traces) > self._limit:
+            while len(self._traces) > self._limit or (self._total > self._total_limit and len(self._traces) > 1):
                 self._forget_oldest()
 
     def spans_of(self, trace_id: str) -> tuple[Span, ...]:
@@ -86,6 +93,7 @@ class TraceRing:
 
     def _forget_oldest(self) -> None:
         trace_id, spans = self._traces.popitem(last=False)
+        self._total -= len(spans)
         for span in spans.values():
             for link in span.links:
                 back = self._linked_from.get(link.trace_id, set())

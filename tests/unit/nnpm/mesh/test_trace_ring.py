@@ -32,6 +32,14 @@ def test_a_trace_that_never_ends_is_cut() -> None:
     assert len(ring.spans_of("t")) == 4
 
 
+def test_many_spans_in_all_push_the_oldest_traces_out_early() -> None:
+    ring = TraceRing(total=5)
+    for trace in ("a", "b", "c"):
+        ring.add(span(trace, str(number)) for number in range(2))
+        ring.add([span(trace, "0")])  # sent twice, counted once
+    assert [summary.trace_id for summary in ring.summaries()] == ["c", "b"]
+
+
 def test_a_trace_shows_the_batch_that_served_it_and_nothing_else_of_that_trace() -> None:
     ring = TraceRing()
     ring.add([span("call", "infer", start=1), span("call", "queue", "infer", start=2)])
