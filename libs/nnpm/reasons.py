@@ -36,6 +36,7 @@ REASONS: Mapping[str, str] = {
     "ETAG_MISMATCH": "What was to be changed has changed since it was read.",
     "EXTERNAL_DATA_OUTSIDE": "An ONNX model names external data outside its package.",
     "FILE_DIGEST_MISMATCH": "A recipe's chunks make another file than the digest that was stated.",
+    "FILE_EXISTS": "A file that would be written is there already.",
     "FILE_NOT_FOUND": "A file that was named is not there.",
     "FILE_SIZE_MISMATCH": "A recipe's chunks are more or fewer bytes than the size that was stated.",
     "HELLO_MISSING": "A worker's Session did not begin with Hello.",
@@ -116,6 +117,7 @@ REASONS: Mapping[str, str] = {
     "SERVICES_NOT_INSTALLED": "A command needs the services, and only the bare package is installed.",
     "STORE_IN_USE": "Another artifact service has the local artifact store open.",
     "STORE_UNAVAILABLE": "The artifact store (disk or S3) does not answer, or refuses.",
+    "SYSTEM_ERROR": "The operating system refused something, such as reading a file.",
     "TENSOR_SIZE_MISMATCH": "A tensor's contents are not exactly as long as its shape and datatype say.",
     "TOO_MANY_CHUNKS": "A message or file has more chunks, or bytes of chunks, than it may.",
     "TOO_MANY_FILES": "A reference names no file, or more than one call may.",
@@ -137,4 +139,5 @@ REASONS: Mapping[str, str] = {
     "WORKER_STOPPING": "A worker is shutting down and takes nothing more.",
     "WRONG_DATATYPE": "A tensor's datatype is not the one of the model's signature.",
     "WRONG_SHAPE": "A tensor's shape does not fit the model's signature.",
+    "WRONG_USAGE": "The command line is wrong; --help says how it is right.",
 }

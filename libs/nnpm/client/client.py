@@ -23,6 +23,7 @@ from nnpm.client.records import (
     Version,
     ignore_progress,
 )
+from nnpm.package.folder import Contents
 from nnpm.rpc.tls import Tls
 
 Answer = TypeVar("Answer")
@@ -94,9 +95,19 @@ class Client:
             self._client.publish(path, name=name, version=version, license=license, on_progress=on_progress)
         )
 
+    def publish_contents(self, contents: Contents, *, on_progress: OnProgress = ignore_progress) -> Published:
+        """See AsyncClient.publish_contents."""
+        return self._run(self._client.publish_contents(contents, on_progress=on_progress))
+
     def install(self, reference: str, to: Path | str, *, on_progress: OnProgress = ignore_progress) -> Installed:
         """See AsyncClient.install."""
         return self._run(self._client.install(reference, to, on_progress=on_progress))
+
+    def install_version(
+        self, version: Version, to: Path | str, *, on_progress: OnProgress = ignore_progress
+    ) -> Installed:
+        """See AsyncClient.install_version."""
+        return self._run(self._client.install_version(version, to, on_progress=on_progress))
 
     def packages(self, namespace: str = "") -> tuple[Package, ...]:
         """See AsyncClient.packages."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry import trace
 
 from nnpm.api.inference import inference_pb2
 from nnpm.client import from_messages
@@ -15,6 +16,8 @@ from nnpm.tensors import messages, raw
 from nnpm.tensors.datatypes import BYTES, DATATYPES, by_name, of_array
 
 TIMEOUT = 60.0
+
+_TRACER = trace.get_tracer("nnpm.client")
 
 
 class Inferrer:
@@ -56,7 +59,11 @@ class Inferrer:
             request.raw_input_contents.append(bytes(raw.encode(array)))
         for name in outputs:
             request.outputs.add(name=name)
-        answer = await self._stub.ModelInfer(request, timeout=timeout)
+        with _TRACER.start_as_current_span(
+            "infer", kind=trace.SpanKind.CLIENT, attributes={"nnpm.model": model}
+        ) as span:
+            answer = await self._stub.ModelInfer(request, timeout=timeout)
+            span.set_attribute("nnpm.version", answer.model_version)
         found = messages.arrays(answer.outputs, answer.raw_output_contents)
         return Inference(answer.model_name, answer.model_version, answer.id, found)
 

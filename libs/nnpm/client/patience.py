@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from nnpm.errors import Unavailable
+from nnpm.errors import NnpmError, Unavailable
 
 PATIENCE = 30.0
 """Seconds for which one step of a transfer is tried again without getting further."""
@@ -27,7 +27,7 @@ class Patience:
         self._until = time.monotonic() + self._seconds
         self._pause = _FIRST_PAUSE
 
-    async def wait(self, fault: Unavailable) -> None:
+    async def wait(self, fault: NnpmError) -> None:
         """Pauses before the next try, longer each time; raises `fault` when the time is up."""
         if time.monotonic() + self._pause > self._until:
             raise fault

@@ -1,0 +1,171 @@
+"""Serving packages: deployments and what they are doing."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nnpm.cli.options import DataOption, JsonOption
+from nnpm.cli.output import Output, table
+
+if TYPE_CHECKING:
+    from nnpm.client import Deployment, ModelStatistics
+
+DeploymentArgument = Annotated[
+    str, typer.Argument(metavar="DEPLOYMENT", help="Its name, or its package if only one deployment serves that.")
+]
+TimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="Seconds that --wait waits.")]
+
+
+def deploy(
+    reference: Annotated[
+        str, typer.Argument(metavar="PACKAGE[@RANGE]", help="What to serve: latest, or a range, version or tag.")
+    ],
+    name: Annotated[
+        str,
+        typer.Option("--name", help="Name of the deployment. Default: the package with - for /.", show_default=False),
+    ] = "",
+    replicas: Annotated[
+        int | None, typer.Option("--replicas", min=1, max=1000, help="Loaded copies. Default: 1.", show_default=False)
+    ] = None,
+    max_batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--max-batch-size", min=1, max=65_536, help="Rows joined at most; 1: never join.", show_default=False
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it is ready to answer.")] = False,
+    timeout: TimeoutOption = 300,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve a package, or change what a deployment serves; calls in flight are answered by the version they met.
+
+    \b
+    Examples:
+      nnpm deploy acme/tiny --wait
+      nnpm deploy 'acme/tiny@^1.2' --replicas 2 --wait
+      nnpm deploy acme/tiny@champion --name tiny-canary
+    """
+    from nnpm.client import Client
+
+    output = Output(as_json)
+    with Client(data) as client:
+        done = client.deploy(
+            reference, name=name, replicas=replicas, max_batch_size=max_batch_size, wait=wait, timeout=timeout
+        )
+    serving = f"serves {done.package}@{done.serving_version}" if done.serving_version else "is being loaded"
+    text = f"{done.name} {serving} (revision {done.revision}, {done.state})"
+    if done.state == "progressing":
+        text += "; `nnpm ps` shows when it is ready, --wait waits"
+    output.done(_value(done), text)
+
+
+def undeploy(name: DeploymentArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Stop serving; calls in flight are answered first.
+
+    \b
+    Example:
+      nnpm undeploy acme-tiny
+    """
+    from nnpm.client import Client
+
+    with Client(data) as client:
+        done = client.undeploy(name)
+    Output(as_json).done(
+        {"name": done.name, "package": done.package, "deleted": True}, f"{done.name} is served no more"
+    )
+
+
+def pause(name: DeploymentArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Unload a deployment until it is resumed; stays paused through restarts.
+
+    \b
+    Example:
+      nnpm pause acme-tiny
+    """
+    from nnpm.client import Client
+
+    with Client(data) as client:
+        done = client.pause(name)
+    Output(as_json).done(_value(done), f"{done.name} is paused; `nnpm resume {done.name}` loads it again")
+
+
+def resume(
+    name: DeploymentArgument,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it is ready to answer.")] = False,
+    timeout: TimeoutOption = 300,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Load a paused deployment again.
+
+    \b
+    Example:
+      nnpm resume acme-tiny --wait
+    """
+    from nnpm.client import Client
+
+    with Client(data) as client:
+        done = client.resume(name, wait=wait, timeout=timeout)
+    Output(as_json).done(_value(done), f"{done.name} is {done.state}")
+
+
+def ps(
+    stats: Annotated[bool, typer.Option("--stats", help="Count requests and times, too.")] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List deployments and how they are.
+
+    \b
+    Examples:
+      nnpm ps
+      nnpm ps --stats
+    """
+    from nnpm.client import Client
+
+    with Client(data) as client:
+        found = client.deployments()
+        counted = client.statistics() if stats else ()
+    by_name = {one.model: one for one in counted}
+    columns = ["DEPLOYMENT", "PACKAGE", "STATE", "VERSION", "REVISION", "READY"]
+    if stats:
+        columns += ["REQUESTS", "FAILED", "MEAN", "QUEUE"]
+    rows = [_row(one) + (_counts(by_name.get(one.name)) if stats else []) + [one.message] for one in found]
+    value: dict[str, object] = {"deployments": [_value(one) for one in found]}
+    if stats:
+        value["statistics"] = counted
+    Output(as_json).result(value, lambda screen: table(screen, [*columns, ""], rows))
+
+
+def _row(one: "Deployment") -> list[str]:
+    return [
+        one.name,
+        f"{one.package}@{one.selector}",
+        one.state,
+        one.serving_version,
+        str(one.revision),
+        f"{one.ready_replicas}/{one.replicas}",
+    ]
+
+
+def _counts(told: "ModelStatistics | None") -> list[str]:
+    if told is None:
+        return [""] * 4
+    return [str(told.requests), str(told.failures), f"{told.mean_ms:.2f} ms", f"{told.mean_queue_ms:.2f} ms"]
+
+
+def _value(done: "Deployment") -> dict[str, object]:
+    return {
+        "name": done.name,
+        "package": done.package,
+        "selector": done.selector,
+        "state": done.state,
+        "revision": done.revision,
+        "serving_revision": done.serving_revision,
+        "serving_version": done.serving_version,
+        "replicas": done.replicas,
+        "ready_replicas": done.ready_replicas,
+        "message": done.message,
+        "reason": done.reason,
+    }
