@@ -60,6 +60,8 @@ def up(
 
     Ctrl-C stops it, a second one at once; what it stored stays.
 
+    \b
+    Examples:
       nnpm up
       nnpm up --data ./lab --port-base 9000 --workers 2 --detach
     """
@@ -134,8 +136,10 @@ def logs(
 ) -> None:
     """Show what the processes of the mesh have logged, one of them or all.
 
-    nnpm logs
-    nnpm logs worker-0 -f
+    \b
+    Examples:
+      nnpm logs
+      nnpm logs worker-0 -f
     """
     import json
 
