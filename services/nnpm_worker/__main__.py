@@ -1,0 +1,220 @@
+"""Composes an inference worker and runs it: `python -m nnpm_worker`."""
+
+import asyncio
+import os
+import secrets
+import sys
+
+import grpc.aio
+from opentelemetry import trace
+from redis.asyncio import Redis
+
+from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
+from nnpm.errors import NnpmError, Unavailable
+from nnpm.queue.connection import check_redis, connect
+from nnpm.queue.schedulers import LEASE
+from nnpm.rpc.channels import open_channel
+from nnpm.rpc.run import run_service
+from nnpm.rpc.server import GrpcServer
+from nnpm.rpc.tls import Tls
+from nnpm.telemetry.logs import get_logger
+from nnpm.telemetry.metrics import Metrics
+from nnpm_worker import memory
+from nnpm_worker.artifacts import Artifacts
+from nnpm_worker.cache import Cache
+from nnpm_worker.commands import WorkerCommands
+from nnpm_worker.deliver import Deliverer
+from nnpm_worker.hands import Hands
+from nnpm_worker.links import Links
+from nnpm_worker.models import Models, Traffic
+from nnpm_worker.packages import Packages
+from nnpm_worker.reading import Reading, Schedule
+from nnpm_worker.replica import LoadLimits
+from nnpm_worker.runtime import RuntimeOptions, Runtimes
+from nnpm_worker.schedulers import Schedulers
+from nnpm_worker.serving import Serving
+from nnpm_worker.session import Session, WorkerFacts
+from nnpm_worker.settings import WorkerSettings
+from nnpm_worker.spans import BatchSpans
+from nnpm_worker.watchdog import Watchdog
+
+_HEALTH_SECONDS = 0.1
+_REDIS_SECONDS = 0.5
+
+_log = get_logger("worker")
+
+
+async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
+    """Run a worker until `stop` is set, then drain it."""
+    incarnation = secrets.token_hex(8)
+    metrics = Metrics()
+    metrics.serve(settings.metrics_listen, insecure=settings.insecure)
+    health = GrpcServer(settings, settings.worker_listen, metrics) if settings.worker_listen else None
+    if health is not None:
+        await health.start()
+    redis = connect(settings.redis_url)
+    artifact_channel = open_channel(
+        settings.artifact_address, tls=_tls(settings), max_message_bytes=settings.max_message_bytes
+    )
+    try:
+        if await _redis_is_there(redis, stop):
+            worker = _Worker(settings, incarnation, metrics, redis, artifact_channel)
+            await worker.run(stop, health)
+    finally:
+        if health is not None:
+            await health.stop(0)
+        await artifact_channel.close()
+        await redis.aclose()
+
+
+class _Worker:
+    """The parts of one worker, put together."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        incarnation: str,
+        metrics: Metrics,
+        redis: Redis,
+        artifact_channel: grpc.aio.Channel,
+    ) -> None:
+        self._settings = settings
+        changed = asyncio.Event()
+        runtimes = Runtimes(RuntimeOptions(settings.worker_threads, settings.worker_providers))
+        memory_bytes = settings.worker_memory_bytes or memory.available_bytes() * 8 // 10
+        facts = _facts(settings, incarnation, memory_bytes, runtimes)
+        hands = Hands()
+        self._schedulers = schedulers = Schedulers(LEASE)
+        self._links = links = Links(redis, schedulers, self._mesh_channel)
+        self._watchdog = Watchdog(settings.worker_run_seconds)
+
+        async def begin(scheduler: str, number: int, nonce: int) -> bool:
+            session = links.session_with(scheduler)
+            if session is None:
+                raise Unavailable("SERVER_UNREACHABLE", "there is no Session with the scheduler")
+            return await session.begin(number, nonce)
+
+        def clock_offset(scheduler: str) -> int | None:
+            session = links.session_with(scheduler)
+            return session.clock_offset_ns if session else None
+
+        def beat(in_hand: int) -> None:
+            self._watchdog.check()
+            metrics.in_flight.set(in_hand)
+            links.beat(in_hand, self._models.used_bytes)
+
+        self._serving = Serving(
+            hands=hands,
+            deliverer=Deliverer(incarnation, links.service_at, lambda to: schedulers.is_gone(to.scheduler, to.address)),
+            begin=begin,
+            spans=BatchSpans(trace.get_tracer("nnpm_worker"), settings.worker_name),
+            metrics=metrics,
+            watchdog=self._watchdog,
+            changed=changed,
+        )
+        self._reading = Reading(
+            redis=redis,
+            consumer=incarnation,
+            hands=hands,
+            serving=self._serving,
+            schedule=Schedule(
+                may_read=schedulers.may_read,
+                clock_offset_ns=clock_offset,
+                is_gone=schedulers.is_gone,
+                beat=beat,
+                drained=links.drained,
+            ),
+            changed=changed,
+            lease=LEASE,
+        )
+        self._models = Models(
+            packages=Packages(
+                Cache(settings.worker_cache_dir, settings.worker_cache_bytes), Artifacts(artifact_channel), metrics
+            ),
+            runtimes=runtimes,
+            limits=LoadLimits(settings.worker_batch_rows, settings.max_message_bytes, settings.worker_probe_seconds),
+            memory_bytes=memory_bytes,
+            traffic=Traffic(self._reading.join, self._reading.leave),
+            tell=links.tell,
+            count=metrics.loaded_models.set,
+        )
+        commands = WorkerCommands(self._models, hands, self._reading, schedulers, changed)
+
+        def open_session(address: str, service: WorkerServiceAsyncStub) -> Session:
+            return Session(address, service, facts, commands, lease=LEASE)
+
+        self._open_session = open_session
+
+    async def run(self, stop: asyncio.Event, health: GrpcServer | None) -> None:
+        async with asyncio.TaskGroup() as group:
+            links = group.create_task(self._links.run(self._open_session))
+            reading = group.create_task(self._reading.run())
+            reports = group.create_task(self._report_health(health))
+            await stop.wait()
+            self._reading.stop()
+            try:
+                async with asyncio.timeout(self._settings.shutdown_grace_seconds):
+                    await asyncio.shield(reading)
+                    await self._reading.leave_all()
+            except TimeoutError:
+                _log.warning("not everything in hand could be finished; its schedulers will take it back")
+                reading.cancel()
+            await self._serving.close()
+            await self._models.close()
+            links.cancel()
+            reports.cancel()
+        self._watchdog.close()
+
+    async def _report_health(self, health: GrpcServer | None) -> None:
+        """Ready: Redis is in reach, and there is a Session with every scheduler that is listed."""
+        while health is not None:
+            await health.set_serving(self._reading.connected and self._schedulers.may_read())
+            await asyncio.sleep(_HEALTH_SECONDS)
+
+    def _mesh_channel(self, address: str) -> grpc.aio.Channel:
+        tls = None if address.startswith("unix:") else _tls(self._settings)
+        return open_channel(
+            address, tls=tls, max_message_bytes=self._settings.max_message_bytes, timeout=5.0, retries=False
+        )
+
+
+async def _redis_is_there(redis: Redis, stop: asyncio.Event) -> bool:
+    """Wait for Redis; False when stopped meanwhile. Raises FailedPrecondition for one that cannot be used."""
+    while not stop.is_set():
+        try:
+            await check_redis(redis)
+        except Unavailable as error:
+            _log.warning("waiting for Redis", why=error.message)
+            await asyncio.sleep(_REDIS_SECONDS)
+        else:
+            return True
+    return False
+
+
+def _facts(settings: WorkerSettings, incarnation: str, memory_bytes: int, runtimes: Runtimes) -> WorkerFacts:
+    usable: list[str] = []
+    providers: list[str] = []
+    for name in runtimes.names:
+        try:
+            runtime = runtimes.get(name)
+        except NnpmError as error:
+            _log.warning("a runtime is installed but not usable", runtime=name, why=error.message)
+            continue
+        usable.append(name)
+        providers += [provider for provider in runtime.providers if provider not in providers]
+    return WorkerFacts(
+        incarnation=incarnation,
+        name=settings.worker_name,
+        memory_bytes=memory_bytes,
+        cores=len(os.sched_getaffinity(0)),
+        providers=tuple(providers),
+        runtimes=tuple(usable),
+    )
+
+
+def _tls(settings: WorkerSettings) -> Tls:
+    return Tls(settings.tls_cert, settings.tls_key, settings.tls_ca)
+
+
+if __name__ == "__main__":
+    sys.exit(run_service("worker", WorkerSettings, serve))

@@ -1,0 +1,119 @@
+"""What this worker has in hand: every entry that it has read and whose XACK is not answered yet."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from nnpm.queue.entry import Entry
+from nnpm_worker.requests import Job
+
+_MOST_EARLY_CANCELS = 10_000
+
+StreamId = bytes
+
+
+class HeldState(Enum):
+    """What is to happen with an entry next."""
+
+    PARKED = auto()
+    """No Session with its scheduler: neither run nor dropped."""
+    WAITING = auto()
+    RUNNING = auto()
+    """From the start of its batch until its Deliver is answered."""
+    DONE = auto()
+    """To be deleted and acknowledged."""
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """An entry in hand."""
+
+    revision: str
+    id: StreamId
+    entry: Entry
+    jobs: list[Job]
+    state: HeldState
+
+
+class Hands:
+    """The entries in hand, by stream and id. All methods are called on the event loop."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, StreamId], Held] = {}
+        self._jobs: dict[tuple[str, int], Job] = {}
+        # Ids without a body that this worker can use: only to be acknowledged.
+        self._empty: dict[str, list[StreamId]] = {}
+        # A cancellation may come before its entry is read.
+        self._early_cancels: OrderedDict[tuple[str, int], None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._held) + len(self._empty)
+
+    def __contains__(self, place: tuple[str, StreamId]) -> bool:
+        return place in self._held
+
+    @property
+    def requests(self) -> int:
+        """Requests that are not answered yet."""
+        return len(self._jobs)
+
+    def add(self, held: Held) -> None:
+        """Take an entry."""
+        self._held[held.revision, held.id] = held
+        for job in held.jobs:
+            key = (held.entry.scheduler, job.request.number)
+            job.cancelled = key in self._early_cancels
+            self._jobs[key] = job
+
+    def add_empty(self, revision: str, entry_id: StreamId) -> None:
+        """Take an id that has nothing to run."""
+        self._empty.setdefault(revision, []).append(entry_id)
+
+    def of(self, revision: str) -> bool:
+        """Whether anything of a revision is in hand."""
+        return revision in self._empty or any(held.revision == revision for held in self._held.values())
+
+    def in_state(self, state: HeldState) -> list[Held]:
+        """In the order in which they came."""
+        return [held for held in self._held.values() if held.state is state]
+
+    def cancel(self, scheduler: str, numbers: Iterable[int]) -> None:
+        """Nobody waits for these any more."""
+        for number in numbers:
+            key = (scheduler, number)
+            if (job := self._jobs.get(key)) is not None:
+                job.cancelled = True
+            else:
+                self._early_cancels[key] = None
+        while len(self._early_cancels) > _MOST_EARLY_CANCELS:
+            self._early_cancels.popitem(last=False)
+
+    def done(self, held: Held) -> None:
+        """Its Deliver was answered, or its scheduler is gone."""
+        held.state = HeldState.DONE
+        for job in held.jobs:
+            self._jobs.pop((held.entry.scheduler, job.request.number), None)
+            job.body = None  # the entry stays until its XACK is answered, its megabytes need not
+
+    def forget(self, held: Held) -> None:
+        """It is no longer a pending entry of this worker: somebody took it back."""
+        self.done(held)
+        self._held.pop((held.revision, held.id), None)
+
+    def to_acknowledge(self) -> Mapping[str, list[StreamId]]:
+        """Ids to delete and acknowledge, by revision. They stay in hand until `acknowledged`."""
+        found = {revision: list(ids) for revision, ids in self._empty.items()}
+        for held in self.in_state(HeldState.DONE):
+            found.setdefault(held.revision, []).append(held.id)
+        return found
+
+    def acknowledged(self, acks: Mapping[str, Iterable[StreamId]]) -> None:
+        """Redis answered."""
+        for revision, ids in acks.items():
+            gone = set(ids)
+            for entry_id in gone:
+                self._held.pop((revision, entry_id), None)
+            left = [entry_id for entry_id in self._empty.pop(revision, ()) if entry_id not in gone]
+            if left:
+                self._empty[revision] = left

@@ -1,0 +1,249 @@
+"""From entries in hand to answers delivered: starts runs, delivers their outcomes, marks their entries done."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from nnpm.errors import Internal, NnpmError
+from nnpm.telemetry.logs import get_logger
+from nnpm.telemetry.metrics import Metrics
+from nnpm_worker.deliver import Addressee, Deliverer
+from nnpm_worker.execution import BatchResult, Figures, Outcome
+from nnpm_worker.hands import Hands, Held, HeldState
+from nnpm_worker.replica import Replica
+from nnpm_worker.requests import Job
+from nnpm_worker.spans import BatchSpans
+from nnpm_worker.watchdog import Watchdog
+
+_log = get_logger("serving")
+
+
+@dataclass(slots=True)
+class Server:
+    """A replica that takes requests. `requests_per_entry` is a running mean, to read about one batch at a time."""
+
+    replica: Replica
+    busy: bool = False
+    leaving: bool = False
+    requests_per_entry: float = 1.0
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def entries_wanted(self) -> int:
+        """How many entries to read now: what can be started now, and no more."""
+        if self.busy or self.leaving:
+            return 0
+        if not self.replica.plan.joins:
+            return 1
+        return max(1, round(self.replica.plan.rows / self.requests_per_entry))
+
+    def saw_entry(self, requests: int) -> None:
+        """An entry with that many requests came."""
+        self.requests_per_entry += 0.2 * (requests - self.requests_per_entry)
+
+
+class Serving:
+    """Runs what is in hand.
+
+    Args:
+        hands: what is in hand.
+        deliverer: of outcomes and of claimed bodies.
+        begin: asks a suspect's scheduler whether it may be run; may raise NnpmError or TimeoutError.
+        spans: of sampled requests.
+        metrics: of requests.
+        watchdog: of runs.
+        changed: set whenever there is something new for the reading loop to do.
+    """
+
+    def __init__(
+        self,
+        *,
+        hands: Hands,
+        deliverer: Deliverer,
+        begin: Callable[[str, int, int], Awaitable[bool]],
+        spans: BatchSpans,
+        metrics: Metrics,
+        watchdog: Watchdog,
+        changed: asyncio.Event,
+    ) -> None:
+        self._hands = hands
+        self._deliverer = deliverer
+        self._begin = begin
+        self._spans = spans
+        self._metrics = metrics
+        self._watchdog = watchdog
+        self._changed = changed
+        self._runs: set[asyncio.Task[None]] = set()
+        self._alone = False
+        self.servers: dict[str, Server] = {}
+        """By revision."""
+
+    @property
+    def suspect_is_near(self) -> bool:
+        """Whether a suspect runs or waits: nothing else is read or begun meanwhile."""
+        return self._alone or any(held.entry.suspect for held in self._hands.in_state(HeldState.WAITING))
+
+    def start_runs(self) -> None:
+        """Start every run that can be started now."""
+        waiting = self._hands.in_state(HeldState.WAITING)
+        suspect = next((held for held in waiting if held.entry.suspect), None)
+        if self._alone:
+            return
+        if suspect is not None:
+            if not self._runs:
+                self._alone = True
+                self._start(self.servers[suspect.revision], [suspect])
+            return
+        for revision, server in self.servers.items():
+            if not server.busy and (batch := self._batch(revision, server, waiting)):
+                self._start(server, batch)
+
+    async def close(self) -> None:
+        """Give up what still runs: its scheduler will see this worker gone, and take it back."""
+        runs = list(self._runs)
+        for run in runs:
+            run.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+
+    def _batch(self, revision: str, server: Server, waiting: Sequence[Held]) -> list[Held]:
+        """The next entries of a revision, about one batch of requests."""
+        batch: list[Held] = []
+        requests = 0
+        for held in waiting:
+            if held.revision != revision:
+                continue
+            if batch and requests + len(held.jobs) > server.replica.plan.rows:
+                break
+            batch.append(held)
+            requests += len(held.jobs)
+        return batch
+
+    def _start(self, server: Server, batch: Sequence[Held]) -> None:
+        server.busy = True
+        for held in batch:
+            held.state = HeldState.RUNNING
+        run = asyncio.create_task(self._run(server, batch))
+        self._runs.add(run)
+        run.add_done_callback(self._ended)
+
+    def _ended(self, run: asyncio.Task[None]) -> None:
+        self._runs.discard(run)
+        self._changed.set()
+        if not run.cancelled() and (error := run.exception()) is not None:
+            # Its entries stay in hand unanswered until their scheduler's deadline; that must not pass silently.
+            _log.error("a run ended by a fault of the worker's own", error=repr(error), exc_info=error)
+
+    async def _run(self, server: Server, batch: Sequence[Held]) -> None:
+        alone = batch[0].entry.suspect
+        try:
+            if alone and not await self._may_begin(batch[0]):
+                return
+            refused = await self._redeem(batch)
+            jobs = [job for held in batch for job in held.jobs if job not in refused]
+            result = await self._execute(server, jobs)
+            result.outcomes.extend(Outcome(job, None, error) for job, error in refused.items())
+            # Free before Deliver is answered: the next batch is read and run meanwhile.
+            self._free(server)
+            self._observe(server.replica.revision.id, result)
+            await self._deliver(server.replica.revision.id, batch, result)
+        finally:
+            self._free(server)
+            if alone:
+                self._alone = False
+
+    def _free(self, server: Server) -> None:
+        if server.busy:
+            server.busy = False
+            self._changed.set()
+
+    async def _may_begin(self, held: Held) -> bool:
+        """Ask for a suspect. Not wanted: it is done with. No answer: it is parked until there is a Session."""
+        request = held.jobs[0].request
+        try:
+            go = await self._begin(held.entry.scheduler, request.number, request.nonce)
+        except (NnpmError, TimeoutError) as error:
+            _log.warning("a suspect's scheduler does not answer", number=request.number, why=str(error))
+            held.state = HeldState.PARKED
+            return False
+        if not go:
+            self._hands.done(held)
+        return go
+
+    async def _redeem(self, batch: Sequence[Held]) -> dict[Job, NnpmError]:
+        """Fetch the bodies of claimed requests; returns those that could not be had."""
+        claimed = [(held, job) for held in batch for job in held.jobs if job.body is None and not job.cancelled]
+        if not claimed:
+            return {}
+        refused: dict[Job, NnpmError] = {}
+
+        async def redeem(held: Held, job: Job) -> None:
+            request = job.request
+            try:
+                job.body = await self._deliverer.redeem(
+                    _addressee(held), request.number, request.nonce, request.claim_size
+                )
+                self._metrics.bytes.labels("redeemed").inc(request.claim_size)
+            except NnpmError as error:
+                refused[job] = error
+
+        async with asyncio.TaskGroup() as group:
+            for held, job in claimed:
+                group.create_task(redeem(held, job))
+        return refused
+
+    async def _execute(self, server: Server, jobs: Sequence[Job]) -> BatchResult:
+        try:
+            return await self._execute_watched(server.replica, jobs)
+        except NnpmError as fault:
+            return BatchResult([Outcome(job, None, fault) for job in jobs], Figures(), time.monotonic_ns())
+
+    async def _execute_watched(self, replica: Replica, jobs: Sequence[Job]) -> BatchResult:
+        run = object()
+        execution = replica.execution
+        self._watchdog.begin(run)
+        try:
+            return await replica.thread.call(lambda: execution.run(jobs))
+        except Exception as error:
+            # A fault of this code: these calls fail at once rather than at their deadlines.
+            _log.exception("a batch failed", revision=replica.revision.id)
+            raise Internal("INTERNAL_ERROR", f"the worker failed: {type(error).__name__}") from error
+        finally:
+            self._watchdog.end(run)
+
+    async def _deliver(self, revision: str, batch: Sequence[Held], result: BatchResult) -> None:
+        """One Deliver a scheduler; an entry is done once its scheduler has answered."""
+        outcomes = {outcome.job: outcome for outcome in result.outcomes}
+        by_scheduler: dict[Addressee, list[Held]] = {}
+        for held in batch:
+            by_scheduler.setdefault(_addressee(held), []).append(held)
+
+        async def deliver(to: Addressee, entries: Sequence[Held]) -> None:
+            own = [outcomes[job] for held in entries for job in held.jobs]
+            await self._deliverer.deliver(to, revision, own, result.figures, result.started_ns)
+            for held in entries:
+                self._hands.done(held)
+            self._changed.set()
+
+        async with asyncio.TaskGroup() as group:
+            for to, entries in by_scheduler.items():
+                group.create_task(deliver(to, entries))
+
+    def _observe(self, revision: str, result: BatchResult) -> None:
+        metrics = self._metrics
+        now = time.monotonic_ns()
+        if result.figures.rows:
+            metrics.batch_size.labels(revision).observe(result.figures.rows)
+        queue_time = metrics.queue_time.labels(revision)
+        latency = metrics.latency.labels("run")
+        for outcome in result.outcomes:
+            metrics.requests.labels("run", outcome.error.code if outcome.error else "OK").inc()
+            if outcome.error is not None:
+                metrics.errors.labels(outcome.error.reason).inc()
+            queue_time.observe(max(0, result.started_ns - outcome.job.admitted_ns) / 1e9)
+            latency.observe((now - outcome.job.received_ns) / 1e9)
+        self._spans.record(revision, result)
+
+
+def _addressee(held: Held) -> Addressee:
+    return Addressee(held.entry.scheduler, held.entry.reply_address)
