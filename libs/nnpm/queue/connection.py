@@ -6,6 +6,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from nnpm.errors import FailedPrecondition, Unavailable
+from nnpm.queue.writes import bound_writes
 
 OLDEST = (6, 2)
 
@@ -21,7 +22,7 @@ def connect(url: str, *, connect_timeout: float = 1.0, answer_timeout: float = 1
         answer_timeout: seconds; must be longer than any blocking read.
     """
     over_tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    return Redis.from_url(
+    redis = Redis.from_url(
         url,
         socket_connect_timeout=connect_timeout,
         socket_timeout=answer_timeout,
@@ -29,6 +30,7 @@ def connect(url: str, *, connect_timeout: float = 1.0, answer_timeout: float = 1
         health_check_interval=0,
         **over_tcp,
     )
+    return bound_writes(redis)
 
 
 async def check_redis(redis: Redis) -> None:
