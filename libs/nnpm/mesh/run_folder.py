@@ -1,5 +1,6 @@
 """The folder of a mesh's unix sockets: private to the user, and short, because a socket's path may have 107 bytes."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -38,6 +39,14 @@ def run_folder(data: Path) -> Path:
         )
     folder.chmod(0o700)
     return folder
+
+
+def clear_run_folder(folder: Path) -> None:
+    """Remove the sockets and the folder; whatever else is in it stays."""
+    for socket in folder.glob("*.sock"):
+        socket.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not empty
+        folder.rmdir()
 
 
 def _fits(folder: Path) -> bool:

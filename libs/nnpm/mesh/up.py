@@ -14,7 +14,7 @@ from nnpm.mesh.log_output import LogConsole
 from nnpm.mesh.plan import MeshPlan, plan_mesh
 from nnpm.mesh.ports import Ports, require_free
 from nnpm.mesh.redis_server import find_redis_server
-from nnpm.mesh.run_folder import run_folder
+from nnpm.mesh.run_folder import clear_run_folder, run_folder
 from nnpm.mesh.state import MeshState, RunningProcess
 from nnpm.mesh.supervisor import OWN_NAME, Supervisor
 from nnpm.mesh.trace_service import TraceReceiver
@@ -53,20 +53,21 @@ def run_here(
     lock = FolderLock.take(folder)
     try:
         folder.prepare()
-        plan = _lay_out(options, folder, environ)
-        lock.describe(plan.addresses.scheduler)
-        names = [*(process.name for process in plan.processes()), OWN_NAME]
-        console = LogConsole(stream, names) if stream is not None else None
-        asyncio.run(supervise(plan, folder, console, on_ready, options.timeout))
+        run = run_folder(folder.root)
+        try:
+            plan = _lay_out(options, folder, run, environ)
+            lock.describe(plan.addresses.scheduler)
+            names = [*(process.name for process in plan.processes()), OWN_NAME]
+            console = LogConsole(stream, names) if stream is not None else None
+            asyncio.run(supervise(plan, folder, console, on_ready, options.timeout))
+        finally:
+            clear_run_folder(run)
     finally:
         lock.release()
 
 
-def _lay_out(options: UpOptions, folder: DataFolder, environ: Mapping[str, str]) -> MeshPlan:
+def _lay_out(options: UpOptions, folder: DataFolder, run: Path, environ: Mapping[str, str]) -> MeshPlan:
     redis = None if environ.get("NNPM_REDIS_URL") else find_redis_server()
-    run = run_folder(folder.root)
-    for socket in run.glob("*.sock"):  # of a mesh that was killed: the lock is ours
-        socket.unlink()
     ports = Ports.from_base(options.port_base)
     require_free(ports.all(), PORT_PATIENCE if folder.state_file.exists() else 0.0)
     return plan_mesh(folder, run=run, ports=ports, workers=options.workers, environ=environ, redis=redis)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nnpm.errors import FailedPrecondition
-from nnpm.mesh.run_folder import PATH_LIMIT, run_folder
+from nnpm.mesh.run_folder import PATH_LIMIT, clear_run_folder, run_folder
 
 
 @pytest.fixture
@@ -51,3 +51,14 @@ def test_a_folder_that_others_prepared_is_refused(tmp_path: Path, short: Path) -
     with pytest.raises(FailedPrecondition) as caught:
         run_folder(data)
     assert caught.value.reason == "RUN_FOLDER_UNSAFE"
+
+
+def test_nothing_is_left_of_it_after_the_mesh(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    (folder / "redis.sock").touch()
+    clear_run_folder(folder)
+    assert not folder.exists()
+    run_folder(tmp_path)
+    (folder / "somebody's notes").touch()
+    clear_run_folder(folder)
+    assert folder.exists()
