@@ -4,12 +4,12 @@ import asyncio
 import os
 import secrets
 import sys
+from typing import TYPE_CHECKING
 
 import grpc.aio
 from opentelemetry import trace
 from redis.asyncio import Redis
 
-from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
 from nnpm.errors import NnpmError, Unavailable
 from nnpm.queue.connection import check_redis, connect
 from nnpm.queue.schedulers import LEASE
@@ -37,6 +37,10 @@ from nnpm_worker.session import Session, WorkerFacts
 from nnpm_worker.settings import WorkerSettings
 from nnpm_worker.spans import BatchSpans
 from nnpm_worker.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    # Typing only: the generated module has one stub class for both kinds of channel.
+    from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
 
 _HEALTH_SECONDS = 0.1
 _REDIS_SECONDS = 0.5
@@ -140,7 +144,7 @@ class _Worker:
         )
         commands = WorkerCommands(self._models, hands, self._reading, schedulers, changed)
 
-        def open_session(address: str, service: WorkerServiceAsyncStub) -> Session:
+        def open_session(address: str, service: "WorkerServiceAsyncStub") -> Session:
             return Session(address, service, facts, commands, lease=LEASE)
 
         self._open_session = open_session

@@ -6,13 +6,17 @@ They go over another connection than the Session, so that megabytes do not hold 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nnpm.api.worker.v1 import worker_pb2 as wire
-from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
 from nnpm.errors import Cancelled, DataLoss, DeadlineExceeded, Internal, NnpmError, NotFound, Unavailable
 from nnpm.rpc.status import to_status
 from nnpm.telemetry.logs import get_logger
 from nnpm_worker.execution import Figures, Outcome
+
+if TYPE_CHECKING:
+    # Typing only: the generated module has one stub class for both kinds of channel.
+    from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
 
 _MOST_TOGETHER = 16 * 1024 * 1024
 """Bytes of replies in one message; a single larger reply travels alone."""
@@ -44,7 +48,7 @@ class Deliverer:
     def __init__(
         self,
         worker: str,
-        service_at: Callable[[str], WorkerServiceAsyncStub],
+        service_at: "Callable[[str], WorkerServiceAsyncStub]",
         is_gone: Callable[[Addressee], bool],
     ) -> None:
         self._worker = worker

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc.aio
 from redis.asyncio import Redis
 
-from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
+from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceStub
 from nnpm.errors import Unavailable
 from nnpm.queue.schedulers import live_schedulers
 from nnpm.telemetry.logs import get_logger
@@ -16,10 +17,14 @@ from nnpm_worker.schedulers import Schedulers
 from nnpm_worker.session import Session
 from nnpm_worker.stream import REDIS_ERRORS
 
+if TYPE_CHECKING:
+    # Typing only: the generated module has one stub class for both kinds of channel.
+    from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
+
 _LIST_SECONDS = 0.25  # between two looks at the list; a new scheduler waits for this worker no longer
 _LIST_ANSWER_SECONDS = 1.5
 
-OpenSession = Callable[[str, WorkerServiceAsyncStub], Session]
+OpenSession = Callable[[str, "WorkerServiceAsyncStub"], Session]
 
 _log = get_logger("links")
 
@@ -30,7 +35,7 @@ class Link:
 
     session: Session
     task: asyncio.Task[None]
-    service: WorkerServiceAsyncStub
+    service: "WorkerServiceAsyncStub"
     channels: tuple[grpc.aio.Channel, ...]
 
 
@@ -73,7 +78,7 @@ class Links:
             return None
         return next((link.session for link in self._links.values() if link.session.scheduler == scheduler), None)
 
-    def service_at(self, address: str) -> WorkerServiceAsyncStub:
+    def service_at(self, address: str) -> "WorkerServiceAsyncStub":
         """The stub for replies to an address. Raises Unavailable when there is no link."""
         link = self._links.get(address)
         if link is None:
@@ -117,9 +122,9 @@ class Links:
 
     def _dial(self, address: str, open_session: OpenSession) -> Link:
         channels = self._open_channel(address), self._open_channel(address)
-        session = open_session(address, WorkerServiceAsyncStub(channels[0]))
+        session = open_session(address, WorkerServiceStub(channels[0]))
         task = asyncio.create_task(session.run(), name=f"session-{address}")
-        return Link(session, task, WorkerServiceAsyncStub(channels[1]), channels)
+        return Link(session, task, WorkerServiceStub(channels[1]), channels)
 
     async def _close(self, addresses: Sequence[str]) -> None:
         links = [self._links.pop(address) for address in addresses]

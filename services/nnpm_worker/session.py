@@ -9,10 +9,9 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from nnpm.api.worker.v1 import worker_pb2 as wire
-from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
 from nnpm.errors import DataLoss, NnpmError, Unavailable
 from nnpm.package.digest import digest_of
 from nnpm.package.manifest import Manifest
@@ -21,6 +20,10 @@ from nnpm.telemetry.logs import get_logger
 from nnpm_worker.models import ModelState, ModelStatus
 from nnpm_worker.replica import Revision
 from nnpm_worker.runtime import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    # Typing only: the generated module has one stub class for both kinds of channel.
+    from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
 
 _WELCOME_SECONDS = 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0  # seconds between dials
@@ -67,7 +70,7 @@ class Session:
     """
 
     def __init__(
-        self, address: str, service: WorkerServiceAsyncStub, facts: WorkerFacts, commands: Commands, *, lease: float
+        self, address: str, service: "WorkerServiceAsyncStub", facts: WorkerFacts, commands: Commands, *, lease: float
     ) -> None:
         self._address = address
         self._service = service
