@@ -12,9 +12,10 @@ async def test_a_call_is_answered_by_a_worker_and_leaves_nothing_behind(redis_ur
     async with running_front(redis_url) as front, HandWorker(front):
         answer = pb.ModelInferResponse.FromString(await front.infer(echo_request([4, 5, 6], id="seven")))
         assert (answer.model_name, answer.model_version, answer.id) == ("acme-echo", "1.0.0", "seven")
-        assert answer.raw_output_contents[0] == pb.ModelInferRequest.FromString(
-            echo_request([4, 5, 6])
-        ).raw_input_contents[0]
+        assert (
+            answer.raw_output_contents[0]
+            == pb.ModelInferRequest.FromString(echo_request([4, 5, 6])).raw_input_contents[0]
+        )
         await eventually(front.at_rest)
 
 
