@@ -10,6 +10,9 @@ from opentelemetry import trace
 
 from nnpm.settings import ServiceSettings
 
+# What these say at INFO is no news: nodesemver writes a traceback for each text that is no range.
+_CHATTY = ("alembic", "nodesemver")
+
 Event = MutableMapping[str, Any]
 Logger = structlog.stdlib.BoundLogger
 
@@ -36,6 +39,8 @@ def configure(settings: ServiceSettings, service: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
+    for chatty in _CHATTY:
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
