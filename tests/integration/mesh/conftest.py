@@ -13,8 +13,8 @@ def little_mesh(tmp_path: Path) -> Iterator[Callable[..., LittleMesh]]:
     """`little_mesh(*wishes, data=NAME)` starts one on a folder of that name in the test's own."""
     meshes: list[LittleMesh] = []
 
-    def start(*wishes: str, data: str = "data") -> LittleMesh:
-        meshes.append(LittleMesh(tmp_path / data, tmp_path / f"output-{len(meshes)}", *wishes))
+    def start(*wishes: str, data: str = "data", timeout: str = "20") -> LittleMesh:
+        meshes.append(LittleMesh(tmp_path / data, tmp_path / f"output-{len(meshes)}", *wishes, timeout=timeout))
         return meshes[-1]
 
     yield start

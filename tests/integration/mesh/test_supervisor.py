@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -115,6 +116,27 @@ def test_a_process_that_says_why_it_cannot_start_fails_the_start(little_mesh: St
     )
     assert not (mesh.data / "mesh.json").exists()
     assert lock_holder(DataFolder.at(mesh.data)) is None
+
+
+def test_a_process_that_keeps_crashing_is_started_again_ever_more_slowly(little_mesh: Start, tmp_path: Path) -> None:
+    mesh = little_mesh(f"two=--once,{tmp_path / 'started'}").ready()
+    os.kill(mesh.pids["two"], signal.SIGKILL)
+
+    def delays() -> list[str]:
+        return re.findall(r"two ended with status 7; it is started again in (\S+) s", mesh.log("mesh"))
+
+    wait_until(lambda: len(delays()) >= 3, 10.0)
+    first, second, third = (float(delay) for delay in delays()[:3])
+    assert second == 2 * first
+    assert third == 2 * second
+    (tmp_path / "started").unlink()
+    wait_until(lambda: healthy(mesh), 10.0, what="it is back once nothing is in its way")
+
+
+def test_a_start_that_takes_too_long_names_what_is_late(little_mesh: Start) -> None:
+    mesh = little_mesh("three=--never-healthy", timeout="3")
+    assert mesh.process.wait(20.0) == 1
+    assert mesh.process.output.splitlines()[-1] == "MESH_START_FAILED not healthy within 3 s: three"
 
 
 def test_a_second_mesh_on_the_folder_is_refused_and_told_of_the_first(little_mesh: Start) -> None:

@@ -21,7 +21,7 @@ from nnpm.mesh.up import supervise
 LITTLE_SERVICE = Path(__file__).with_name("service.py")
 
 
-def main(data: Path, wishes: dict[str, list[str]]) -> None:
+def main(data: Path, wishes: dict[str, list[str]], timeout: float) -> None:
     folder = DataFolder.at(data)
     lock = FolderLock.take(folder)
     folder.prepare()
@@ -39,14 +39,15 @@ def main(data: Path, wishes: dict[str, list[str]]) -> None:
     plan = MeshPlan(addresses, ((redis,), (service("one"), service("two")), (service("three"),)))
     lock.describe(addresses.scheduler)
     console = LogConsole(sys.stdout, ["redis", "one", "two", "three", "mesh"])
-    asyncio.run(supervise(plan, folder, console, lambda _: print("ready", flush=True), 20.0))
+    asyncio.run(supervise(plan, folder, console, lambda _: print("ready", flush=True), timeout))
     print("over", flush=True)
 
 
 if __name__ == "__main__":
+    timeout = float(os.environ.get("LITTLE_MESH_TIMEOUT", "20"))
     wishes = {name: wish.split(",") for name, _, wish in (word.partition("=") for word in sys.argv[2:])}
     try:
-        main(Path(sys.argv[1]), wishes)
+        main(Path(sys.argv[1]), wishes, timeout)
     except NnpmError as error:
         print(error.reason, error.message, flush=True)
         sys.exit(1)

@@ -16,9 +16,9 @@ PROGRAM = Path(__file__).with_name("mesh.py")
 class LittleMesh:
     """`mesh.py` on the folder `data`, started with `wishes` such as `two=--deaf`; `output` is what it prints."""
 
-    def __init__(self, data: Path, output: Path, *wishes: str) -> None:
+    def __init__(self, data: Path, output: Path, *wishes: str, timeout: str = "20") -> None:
         self.data = data
-        self.process = Process([sys.executable, PROGRAM, data, *wishes], output)
+        self.process = Process([sys.executable, PROGRAM, data, *wishes], output, {"LITTLE_MESH_TIMEOUT": timeout})
         self.process.start()
 
     def ready(self) -> "LittleMesh":

@@ -1,24 +1,34 @@
 """A process for the supervisor to run: a gRPC server with health, and whatever misbehaviour a test asks for.
 
-    python service.py ADDRESS [--refuse STATUS] [--deaf] [--spawn] [--never-healthy]
+    python service.py ADDRESS [--refuse STATUS] [--once FILE] [--deaf] [--spawn] [--never-healthy]
 
 It prints `serving ADDRESS` when it is up and `drained` when it stops in order. `--spawn` starts a child that sleeps and
-prints `spawned PID`. `--deaf` ignores SIGTERM.
+prints `spawned PID`. `--deaf` ignores SIGTERM. `--once` starts if FILE isn't there, makes it, and ever after refuses.
 """
 
 import asyncio
 import signal
 import sys
+from pathlib import Path
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 
-async def main(arguments: list[str]) -> None:
+def refuse(arguments: list[str]) -> None:
+    """Exit, if that was asked for."""
     if "--refuse" in arguments:
         print("the reason it can't start", flush=True)
         sys.exit(int(arguments[arguments.index("--refuse") + 1]))
+    if "--once" in arguments:
+        try:
+            Path(arguments[arguments.index("--once") + 1]).touch(exist_ok=False)
+        except FileExistsError:
+            sys.exit(7)
+
+
+async def main(arguments: list[str]) -> None:
     if "--spawn" in arguments:
         child = await asyncio.create_subprocess_exec("sleep", "600")
         print(f"spawned {child.pid}", flush=True)
@@ -41,4 +51,5 @@ async def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    refuse(sys.argv)
     asyncio.run(main(sys.argv[1:]))
