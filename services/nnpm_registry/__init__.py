@@ -1,0 +1,1 @@
+"""The registry: owns namespaces, packages, versions and tags. Run it with `python -m nnpm_registry`."""

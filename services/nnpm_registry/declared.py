@@ -1,0 +1,100 @@
+"""What a manifest declares of its model, held against what the graph says."""
+
+from collections.abc import Mapping, Sequence
+
+from nnpm.package.manifest import Manifest, TensorDeclaration
+from nnpm_registry.records import Rejection, Report, Signature, TensorSpec
+
+_HINT = "correct nnpm.toml, or leave the declaration out: the graph says it all"
+
+
+def has_graph(manifest: Manifest) -> bool:
+    """Whether the package's model is an ONNX graph that the registry can read."""
+    return manifest.runtime == "onnx" or manifest.framework == "onnx"
+
+
+def declared_report(manifest: Manifest) -> Report:
+    """The report on a model whose files the registry cannot read: its signature is what the manifest declares."""
+    rejections = [
+        Rejection(
+            "SIGNATURE_MISSING",
+            f"{role} {tensor.name!r} is declared without datatype or shape",
+            f"the registry cannot read models of runtime {manifest.runtime!r}: declare each tensor in full",
+        )
+        for role, tensors in (("input", manifest.inputs), ("output", manifest.outputs))
+        for tensor in tensors
+        if tensor.datatype is None or tensor.shape is None
+    ]
+    if not manifest.outputs:
+        rejections.append(
+            Rejection(
+                "SIGNATURE_MISSING",
+                "the manifest declares no outputs",
+                f"the registry cannot read models of runtime {manifest.runtime!r}: declare inputs and outputs",
+            )
+        )
+    if rejections:
+        return Report(rejections=tuple(rejections))
+    signature = Signature(tuple(map(_spec, manifest.inputs)), tuple(map(_spec, manifest.outputs)))
+    return Report(signature, rejections=tuple(check_declarations(manifest, signature)))
+
+
+def check_declarations(manifest: Manifest, signature: Signature) -> list[Rejection]:
+    """Where inputs, outputs, warm-up or batch axis of the manifest contradict the signature."""
+    inputs = {spec.name: spec for spec in signature.inputs}
+    outputs = {spec.name: spec for spec in signature.outputs}
+    faults = [
+        *_faults("input", manifest.inputs, inputs),
+        *_faults("output", manifest.outputs, outputs),
+        *_warmup_faults(manifest, inputs),
+    ]
+    if manifest.batch_axis == 0:
+        faults += [
+            f"batch_axis is 0, but the first axis of {spec.name!r} has the fixed size {spec.shape[0]}"
+            if spec.shape
+            else f"batch_axis is 0, but {spec.name!r} is a scalar"
+            for spec in signature.inputs
+            if not spec.unranked and (not spec.shape or spec.shape[0] >= 0)
+        ]
+    return [Rejection("SIGNATURE_MISMATCH", fault, _HINT) for fault in faults]
+
+
+def _faults(role: str, declared: Sequence[TensorDeclaration], specs: Mapping[str, TensorSpec]) -> list[str]:
+    faults = []
+    for tensor in declared:
+        spec = specs.get(tensor.name)
+        if spec is None:
+            faults.append(f"{role} {tensor.name!r} is declared, but the model has {_names(specs)}")
+        elif tensor.datatype not in (None, spec.datatype):
+            faults.append(f"{role} {tensor.name!r} is declared {tensor.datatype}, but is {spec.datatype}")
+        elif tensor.shape is not None and not _fits(tensor.shape, spec):
+            faults.append(f"{role} {tensor.name!r} is declared {list(tensor.shape)}, but is {list(spec.shape)}")
+    return faults
+
+
+def _warmup_faults(manifest: Manifest, inputs: Mapping[str, TensorSpec]) -> list[str]:
+    faults = []
+    for sample in manifest.warmup:
+        for name, shape in (sample.shapes or {}).items():
+            if name not in inputs:
+                faults.append(f"warmup names input {name!r}, but the model has {_names(inputs)}")
+            elif not _fits(shape, inputs[name]):
+                faults.append(f"warmup gives {name!r} the shape {list(shape)}, but it is {list(inputs[name].shape)}")
+    return faults
+
+
+def _fits(declared: Sequence[int], spec: TensorSpec) -> bool:
+    """Whether a declared shape is the model's, or a part of what the model leaves free."""
+    if spec.unranked:
+        return True
+    return len(declared) == len(spec.shape) and all(
+        actual in (-1, stated) for stated, actual in zip(declared, spec.shape, strict=True)
+    )
+
+
+def _spec(declaration: TensorDeclaration) -> TensorSpec:
+    return TensorSpec(declaration.name, str(declaration.datatype), tuple(declaration.shape or ()))
+
+
+def _names(specs: Mapping[str, TensorSpec]) -> str:
+    return ", ".join(map(repr, sorted(specs)[:20])) or "none"

@@ -1,0 +1,29 @@
+"""Rules that hold for every request."""
+
+from collections.abc import Collection
+
+from nnpm.errors import FieldViolation, InvalidArgument
+
+_MAX_REQUEST_ID = 64
+
+
+def check_request_id(request_id: str) -> str:
+    """Returns it when it is short enough, else raises InvalidArgument INVALID_REQUEST_ID."""
+    if len(request_id) > _MAX_REQUEST_ID:
+        raise InvalidArgument(
+            "INVALID_REQUEST_ID", f"a request id has at most {_MAX_REQUEST_ID} characters, not {len(request_id)}"
+        )
+    return request_id
+
+
+def masked_fields(paths: Collection[str], fields: Collection[str]) -> set[str]:
+    """The fields that a mask names; all of `fields` when it is empty. Raises InvalidArgument INVALID_FIELD_MASK."""
+    unknown = [path for path in paths if path not in fields]
+    if unknown:
+        raise InvalidArgument(
+            "INVALID_FIELD_MASK",
+            f"{unknown[0][:100]!r} cannot be updated",
+            hint=f"an update mask may name {', '.join(sorted(fields))}",
+            violations=[FieldViolation("update_mask", f"{path[:100]!r} cannot be updated") for path in unknown[:20]],
+        )
+    return set(paths) or set(fields)
