@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _HEALTH_SECONDS = 0.1
 _REDIS_SECONDS = 0.5
+_CLOSE_SECONDS = 1.0
 
 _log = get_logger("worker")
 
@@ -164,7 +166,9 @@ class _Worker:
                 _log.warning("not everything in hand could be finished; its schedulers will take it back")
                 reading.cancel()
             await self._serving.close()
-            await self._models.close()
+            with suppress(TimeoutError):  # a run that goes on holds its model; its thread ends with the process
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._models.close()
             links.cancel()
             reports.cancel()
         self._watchdog.close()

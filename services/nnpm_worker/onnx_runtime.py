@@ -140,7 +140,8 @@ def _text_array(name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 def _value(array: NDArray[Any]) -> ort.OrtValue:
     if array.dtype == ml_dtypes.bfloat16:
-        bits = np.ascontiguousarray(array).view(np.uint16)
+        # (`ascontiguousarray` would make a vector of a scalar.)
+        bits = np.asarray(array, order="C").view(np.uint16)
         return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _BF16_ELEMENT)
     return ort.OrtValue.ortvalue_from_numpy(array)
 

@@ -1,4 +1,4 @@
-"""The scheduler's side of the dispatch protocol, played by the test, which so decides what is sent and what is answered.
+"""The scheduler's side of the dispatch protocol, played by the test, which decides what is sent and answered.
 
 Everything between is real: Redis, the worker's process, gRPC on a unix socket.
 """
@@ -23,7 +23,7 @@ from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceServicer, add_Worker
 from nnpm.errors import NnpmError
 from nnpm.package.digest import digest_of
 from nnpm.package.manifest import Manifest
-from nnpm.queue.entry import Entry, Request, encode
+from nnpm.queue.entry import Entry, Layout, Request, encode
 from nnpm.queue.keys import FIELD, requests_key
 from nnpm.queue.schedulers import LiveScheduler, SchedulerListing
 from nnpm.rpc.status import from_status
@@ -60,7 +60,6 @@ class SchedulerDouble(WorkerServiceServicer, ArtifactServiceServicer):
         self.wanted = True
         self.refuse_delivers = 0
         self.bodies: dict[int, bytes] = {}
-        self.metadata: list[ModelInferRequest] = []
         self._numbers = itertools.count(1)
         self._server: grpc.aio.Server | None = None
         self._listing = SchedulerListing(redis, LiveScheduler(self.incarnation, self.address))
@@ -74,9 +73,13 @@ class SchedulerDouble(WorkerServiceServicer, ArtifactServiceServicer):
         add_ArtifactServiceServicer_to_server(self, self._server)
         self._server.add_insecure_port(self.address)
         await self._server.start()
+        await self.list_only()
+        return self
+
+    async def list_only(self) -> None:
+        """Be listed, and answer nobody."""
         await self._listing.enter()
         self._keep = asyncio.create_task(self._listing.keep())
-        return self
 
     async def stop(self, *, leave: bool = True) -> None:
         if self._keep is not None:
@@ -89,7 +92,7 @@ class SchedulerDouble(WorkerServiceServicer, ArtifactServiceServicer):
 
     # What workers call.
 
-    async def Session(self, request_iterator, context) -> AsyncIterator[wire.SessionResponse]:  # noqa: N802
+    async def Session(self, request_iterator, context) -> AsyncIterator[wire.SessionResponse]:
         hello = (await anext(aiter(request_iterator))).hello
         connected = self.sessions[hello.name] = Connected(hello, asyncio.Queue())
         connected.statuses += hello.models
@@ -125,7 +128,7 @@ class SchedulerDouble(WorkerServiceServicer, ArtifactServiceServicer):
                     else wire.SessionResponse(not_wanted=wire.NotWanted(number=number))
                 )
 
-    async def Deliver(self, request: wire.DeliverRequest, context) -> wire.DeliverResponse:  # noqa: N802
+    async def Deliver(self, request: wire.DeliverRequest, context) -> wire.DeliverResponse:
         if self.refuse_delivers > 0:
             self.refuse_delivers -= 1
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the test refuses")
@@ -134,7 +137,7 @@ class SchedulerDouble(WorkerServiceServicer, ArtifactServiceServicer):
             self.replies.setdefault(reply.number, reply)
         return wire.DeliverResponse(completed=len(request.replies))
 
-    async def RedeemPayload(  # noqa: N802
+    async def RedeemPayload(
         self, request: wire.RedeemPayloadRequest, context
     ) -> AsyncIterator[wire.RedeemPayloadResponse]:
         body = self.bodies.get(request.number)
@@ -143,7 +146,7 @@ class SchedulerDouble(WorkerServiceServicer, ArtifactServiceServicer):
         for start in range(0, len(body), 1 << 20):
             yield wire.RedeemPayloadResponse(data=body[start : start + (1 << 20)])
 
-    async def ReadFile(self, request: ReadFileRequest, context) -> AsyncIterator[ReadFileResponse]:  # noqa: N802
+    async def ReadFile(self, request: ReadFileRequest, context) -> AsyncIterator[ReadFileResponse]:
         self.reads.append(request.digest)
         content = self.files[request.digest]
         for start in range(request.offset, len(content), 1 << 20):
@@ -189,6 +192,19 @@ class SchedulerDouble(WorkerServiceServicer, ArtifactServiceServicer):
         )
         return wire.SessionResponse(load=load)
 
+    async def serve(
+        self,
+        worker: Connected,
+        files: dict[str, bytes],
+        signature: Sequence[tuple[str, str, tuple[int, ...]]],
+        revision: str,
+        **manifest: object,
+    ) -> wire.ModelStatus:
+        """Publishes, loads, and waits until the revision is ready."""
+        package = self.publish(files, **manifest)
+        worker.down.put_nowait(self.load_message(package, signature, revision))
+        return await self.state(worker, revision, "READY")
+
     async def state(self, worker: Connected, revision: str, *states: str, deadline: float = 30) -> wire.ModelStatus:
         """Waits for a status of the revision in one of the states."""
         numbers = {wire.ModelState.Value(f"MODEL_STATE_{state}") for state in states}
@@ -218,7 +234,13 @@ class SchedulerDouble(WorkerServiceServicer, ArtifactServiceServicer):
         return self.request_of(message.SerializeToString(), deadline=deadline, claimed=claimed, traceparent=traceparent)
 
     def request_of(
-        self, body: bytes, *, deadline: float = 30.0, claimed: bool = False, traceparent: str = ""
+        self,
+        body: bytes,
+        *,
+        deadline: float = 30.0,
+        claimed: bool = False,
+        traceparent: str = "",
+        layout: Layout | None = None,
     ) -> Request:
         number = next(self._numbers)
         if claimed:
@@ -232,6 +254,7 @@ class SchedulerDouble(WorkerServiceServicer, ArtifactServiceServicer):
             body=None if claimed else body,
             claim_size=len(body) if claimed else 0,
             traceparent=traceparent,
+            layout=layout,
         )
 
     async def send(self, revision: str, *requests: Request, suspect: bool = False) -> bytes:
