@@ -76,8 +76,8 @@ class Recovery(Protocol):
     def put_back(self, entry: Posted) -> None:
         """Its requests wait in memory again, as if they had never been written."""
 
-    def take_back(self, entry: Posted) -> None:
-        """As `put_back`, but a worker died with them in hand."""
+    def take_back(self, entry: Posted, worker: str) -> None:
+        """As `put_back`, but that worker died with them in hand."""
 
 
 class Auditor:
@@ -125,12 +125,13 @@ class Auditor:
         key = requests_key(revision)
         found = await self._where(keys=[key], args=[GROUP, *(entry.id for entry in entries)])
         live = {incarnation.encode() for incarnation in self._workers.live()}
-        gone, orphaned = [], []
+        gone: list[Posted] = []
+        orphaned: dict[Posted, bytes] = {}
         for entry, where in zip(entries, found, strict=True):
             if where == _GONE:
                 gone.append(entry)
             elif where != _UNREAD and where not in live:
-                orphaned.append(entry)
+                orphaned[entry] = where
         if orphaned:
             ids = [entry.id for entry in orphaned]
             pipe = self._redis.pipeline(transaction=False)
@@ -140,7 +141,7 @@ class Auditor:
             self._log.warning("took entries back from a lost worker", revision=revision, entries=len(orphaned))
         if gone:
             self._log.warning("entries vanished from redis and are written again", revision=revision, entries=len(gone))
-        for entry in orphaned:
-            self._recovery.take_back(entry)
+        for entry, worker in orphaned.items():
+            self._recovery.take_back(entry, worker.decode())
         for entry in gone:
             self._recovery.put_back(entry)

@@ -16,7 +16,10 @@ from nnpm_scheduler.dispatch.call import Call
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """An accepted call. `deaths` counts the workers that died with it in hand; it lies in `entry`, if in any."""
+    """An accepted call. It lies in `entry`, if in any.
+
+    It is a suspect once a worker died with it in hand; `begun_by` is the worker that last was allowed to run it so.
+    """
 
     number: int
     nonce: int
@@ -26,7 +29,8 @@ class Flight:
     size: int
     admitted_ns: int
     deadline: float
-    deaths: int = 0
+    suspect: bool = False
+    begun_by: str = ""
     entry: "Posted | None" = None
 
 

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from nnpm.queue.keys import FIELD, requests_key
+from nnpm.queue.pipeline import Command, PipelineConnection
 from nnpm.queue.schedulers import LEASE, SchedulerListing
 from nnpm.telemetry.logs import get_logger
 from nnpm_scheduler.dispatch.inflight import Posted
@@ -52,6 +53,7 @@ class Stream:
         self._work = asyncio.Event()
         self._closed = asyncio.Event()
         self._closed.set()
+        self._connection: PipelineConnection | None = None
 
     @property
     def open(self) -> bool:
@@ -70,15 +72,18 @@ class Stream:
 
     async def write(self) -> None:
         """Writes what there is, until cancelled."""
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            appends, self._appends = self._appends, []
-            removals, self._removals = self._removals, []
-            if self.open:
-                await self._write(appends, removals)
-            elif appends:
-                self._events.unwritten(appends)
+        try:
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                appends, self._appends = self._appends, []
+                removals, self._removals = self._removals, []
+                if self.open:
+                    await self._write(appends, removals)
+                elif appends:
+                    self._events.unwritten(appends)
+        finally:
+            await self._disconnect()
 
     async def keep(self) -> None:
         """Keeps the scheduler listed in Redis twice a lease, and so learns whether Redis answers, until cancelled."""
@@ -96,15 +101,17 @@ class Stream:
                 await asyncio.sleep(RETRY)
 
     async def _write(self, appends: Sequence[Posted], removals: Sequence[Posted]) -> None:
-        pipe = self._redis.pipeline(transaction=False)
         appends = [entry for entry in appends if entry.unanswered]
-        for entry in appends:
-            pipe.xadd(requests_key(entry.revision), {FIELD: self._encode(entry)})
-        for entry in removals:
-            pipe.xdel(requests_key(entry.revision), entry.id)
+        commands: list[Command] = [
+            ("XADD", requests_key(entry.revision), "*", FIELD, self._encode(entry)) for entry in appends
+        ]
+        commands += [("XDEL", requests_key(entry.revision), entry.id) for entry in removals]
         try:
-            replies = await pipe.execute(raise_on_error=False)
+            if self._connection is None:
+                self._connection = await PipelineConnection.open(self._redis, LEASE)
+            replies = await self._connection.execute(commands, LEASE)
         except (RedisError, OSError) as error:
+            await self._disconnect()
             self._close(error)
             self._events.unwritten(appends)
             return
@@ -120,6 +127,11 @@ class Stream:
             # Out of memory, or read-only: Redis answers, but takes nothing; as good as closed for new entries.
             self._close(refused[0][1])
             self._events.unwritten([entry for entry, _ in refused])
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
 
     def _close(self, error: Exception) -> None:
         if self.open:

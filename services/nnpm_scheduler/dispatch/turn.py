@@ -22,9 +22,6 @@ from nnpm_scheduler.dispatch.statistics import BatchFigures
 from nnpm_scheduler.dispatch.stream import Stream
 from nnpm_scheduler.dispatch.window import Window
 
-POISON_DEATHS = 2
-"""Workers that may die with a request in hand before it is answered POISON_REQUEST."""
-
 EARLY = 0.1
 """Seconds before its deadline at which a call that could not be queued is given up."""
 
@@ -142,8 +139,11 @@ class Dispatch:
 
     def begin(self, worker: str, number: int, nonce: int) -> bool:
         """Whether a worker may run this suspect: it is still wanted."""
-        del worker
-        return self._inflight.get(number, nonce) is not None
+        flight = self._inflight.get(number, nonce)
+        if flight is None:
+            return False
+        flight.begun_by = worker
+        return True
 
     def worker_lost(self, worker: str) -> None:
         """A worker's Session broke, or its heartbeat is late: what it had in hand is looked for at once."""
@@ -179,13 +179,13 @@ class Dispatch:
         self.unwritten([entry])
         self._pump([self._window(entry.revision)])
 
-    def take_back(self, entry: Posted) -> None:
-        """A worker died with an entry in hand: its calls are suspects, or poison if it was not the first."""
+    def take_back(self, entry: Posted, worker: str) -> None:
+        """A worker died with an entry in hand: its calls are suspects; one that it ran as a suspect is poison."""
         flights = self._inflight.withdraw(entry)
+        poisoned = [flight for flight in flights if flight.suspect and flight.begun_by == worker]
         for flight in flights:
-            flight.deaths += 1
+            flight.suspect = True
         self._return(entry, flights)
-        poisoned = [flight for flight in flights if flight.deaths >= POISON_DEATHS]
         self._fail(poisoned, _poison())
         self._pump([self._window(entry.revision)])
 
@@ -311,7 +311,7 @@ class Dispatch:
 def _poison() -> Internal:
     return Internal(
         "POISON_REQUEST",
-        f"{POISON_DEATHS} workers died while they ran this request; it is not tried again",
+        "two workers died while they ran this request; it is not tried again",
         hint="the model crashes on these inputs: run them through its runtime on their own",
     )
 

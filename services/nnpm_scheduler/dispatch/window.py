@@ -24,7 +24,7 @@ class Window:
         self._waiting: OrderedDict[int, Flight] = OrderedDict()
         self._suspects: OrderedDict[int, Flight] = OrderedDict()
         self._out = 0
-        self._suspect: Posted | None = None
+        self._suspects_out = 0
 
     def __bool__(self) -> bool:
         return bool(self._waiting or self._suspects or self._out)
@@ -36,7 +36,7 @@ class Window:
     def put_back(self, flights: Iterable[Flight]) -> None:
         """At its head: these waited before. A request that a worker died with waits among the suspects."""
         for flight in reversed(list(flights)):
-            queue = self._suspects if flight.deaths else self._waiting
+            queue = self._suspects if flight.suspect else self._waiting
             queue[flight.number] = flight
             queue.move_to_end(flight.number, last=False)
 
@@ -55,14 +55,14 @@ class Window:
     def take(self, *, ready: int, batch: int, now: float) -> list[Posted]:
         """The entries to write now.
 
-        One suspect at a time: two in the same dying hands could not be told apart. Requests of one turn are spread over
-        the warm replicas, since the worker that reads an entry takes all of it.
+        Suspects come first, each alone, no more than one for each warm replica: a worker runs nothing beside one.
+        Requests of one turn are spread over the warm replicas, since the worker that reads an entry takes all of it.
         """
         entries = []
-        if self._suspects and self._suspect is None:
+        while self._suspects and self._suspects_out < max(1, ready):
             _, flight = self._suspects.popitem(last=False)
-            self._suspect = Posted(self.revision, [flight], suspect=True, at=now)
-            entries.append(self._suspect)
+            entries.append(Posted(self.revision, [flight], suspect=True, at=now))
+            self._suspects_out += 1
             self._out += 1
         room = OPEN_PER_REPLICA * max(1, ready) - self._out
         count = min(room, len(self._waiting))
@@ -78,5 +78,5 @@ class Window:
 
     def _release(self, entry: Posted, flights: int) -> None:
         self._out -= flights
-        if entry is self._suspect:
-            self._suspect = None
+        if entry.suspect:
+            self._suspects_out -= flights

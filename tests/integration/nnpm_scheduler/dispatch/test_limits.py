@@ -60,7 +60,7 @@ async def test_a_call_that_arrives_expired_is_refused(redis_url: str) -> None:
 async def test_a_cancelled_call_leaves_the_table_and_redis(redis_url: str) -> None:
     async with running_front(redis_url) as front:
         call = asyncio.create_task(front.infer(echo_request(), timeout=30))
-        await eventually(lambda: front.entries())
+        await eventually(front.entries)
         call.cancel()
         await eventually(front.at_rest)
 
@@ -90,18 +90,17 @@ async def test_memory_is_bounded_and_the_refusal_says_when_to_retry(redis_url: s
 async def test_one_connection_cannot_take_all_the_memory(redis_url: str) -> None:
     size = len(echo_request())
     bounds = Bounds(total_bytes=100 * size, source_bytes=2 * size, calls=100)
-    async with running_front(redis_url, bounds=bounds) as front:
-        async with front.channel() as channel:
-            infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-            greedy = [asyncio.ensure_future(infer(echo_request(), timeout=10)) for _ in range(2)]
-            await eventually(lambda: len(front.inflight) == 2)
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await infer(echo_request(), timeout=10)
-            assert from_call(refused.value).reason == "TOO_MUCH_IN_FLIGHT"
-            other = asyncio.create_task(front.infer(echo_request()))
-            await eventually(lambda: len(front.inflight) == 3)
-            async with HandWorker(front):
-                await asyncio.gather(*greedy, other)
+    async with running_front(redis_url, bounds=bounds) as front, front.channel() as channel:
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        greedy = [asyncio.ensure_future(infer(echo_request(), timeout=10)) for _ in range(2)]
+        await eventually(lambda: len(front.inflight) == 2)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await infer(echo_request(), timeout=10)
+        assert from_call(refused.value).reason == "TOO_MUCH_IN_FLIGHT"
+        other = asyncio.create_task(front.infer(echo_request()))
+        await eventually(lambda: len(front.inflight) == 3)
+        async with HandWorker(front):
+            await asyncio.gather(*greedy, other)
 
 
 async def test_a_large_body_stays_in_the_scheduler_and_is_redeemed(redis_url: str) -> None:
@@ -137,7 +136,7 @@ async def test_redis_holds_a_bounded_window_and_the_rest_waits_in_memory(redis_u
             infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
             calls = [asyncio.ensure_future(infer(echo_request(id=str(n)), timeout=30)) for n in range(waiting)]
             await eventually(lambda: len(front.inflight) == waiting)
-            await eventually(lambda: front.entries())
+            await eventually(front.entries)
             in_redis = sum(entry.unanswered for entry in front.inflight.entries())
             assert in_redis == OPEN_PER_REPLICA
             async with HandWorker(front):
@@ -150,7 +149,7 @@ async def test_an_entry_carries_one_request_where_joining_is_not_proven(redis_ur
         front.routes.replace(table(revision(batch=1)))
         calls = [asyncio.create_task(front.infer(echo_request())) for _ in range(5)]
         await eventually(lambda: len(front.inflight) == 5)
-        await eventually(lambda: front.entries())
+        await eventually(front.entries)
         assert {len(entry.flights) for entry in front.inflight.entries()} == {1}
         async with HandWorker(front):
             await asyncio.gather(*calls)

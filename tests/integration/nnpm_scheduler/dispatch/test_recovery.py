@@ -96,7 +96,7 @@ async def test_a_late_answer_of_a_worker_that_was_given_up_is_dropped(redis_url:
 async def test_entries_that_vanish_from_redis_are_written_again(redis_url: str) -> None:
     async with running_front(redis_url) as front:
         calls = [asyncio.create_task(front.infer(echo_request(id=str(n)), timeout=20)) for n in range(8)]
-        await eventually(lambda: front.entries())
+        await eventually(front.entries)
         await front.redis.flushall()
         async with HandWorker(front) as worker:
             assert await answers_of(calls) == [str(n) for n in range(8)]
@@ -119,7 +119,7 @@ async def test_calls_outlive_a_restart_of_redis_that_lost_everything(tmp_path: P
     try:
         async with running_front(forgetful.url) as front:
             calls = [asyncio.create_task(front.infer(echo_request(id=str(n)), timeout=30)) for n in range(8)]
-            await eventually(lambda: front.entries())
+            await eventually(front.entries)
             await asyncio.to_thread(forgetful.kill)
             await eventually(lambda: not front.stream.open)
             calls += [asyncio.create_task(front.infer(echo_request(id=str(n)), timeout=30)) for n in range(8, 12)]
@@ -177,7 +177,7 @@ async def test_a_redis_that_is_out_of_memory_makes_calls_wait_until_it_is_not(ow
 async def test_calls_of_a_retired_revision_fail_at_once_and_its_stream_is_cleared(redis_url: str) -> None:
     async with running_front(redis_url) as front:
         call = asyncio.create_task(front.infer(echo_request(), timeout=20))
-        await eventually(lambda: front.entries())
+        await eventually(front.entries)
         front.routes.replace(table(revision(number=2, version="2.0.0")))
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call
