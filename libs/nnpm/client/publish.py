@@ -51,9 +51,11 @@ class Publisher:
         sent = 0
         if not already:
             local = [LocalFile(contents.files[path], cut) for path, cut in files.items()]
-            sent = await self._upload(manifest, digest, local, on_progress)
+            upload_id, sent = await self._upload(manifest, digest, local, on_progress)
             on_progress(Progress("check", 0, manifest.size))
             draft = await self._commit(manifest, digest)
+            # Only now: until the registry holds the files, the lease does.
+            await self._connection.artifact.DeleteUpload(artifact_pb2.DeleteUploadRequest(upload_id=upload_id))
         return Published(from_messages.version(draft), manifest.size, sent, already)
 
     async def _hash(self, files: Mapping[str, Path], on_progress: OnProgress) -> dict[str, ChunkedFile]:
@@ -87,7 +89,10 @@ class Publisher:
             )
         return version
 
-    async def _upload(self, manifest: Manifest, digest: str, files: list[LocalFile], on_progress: OnProgress) -> int:
+    async def _upload(
+        self, manifest: Manifest, digest: str, files: list[LocalFile], on_progress: OnProgress
+    ) -> tuple[str, int]:
+        """Stores the files; returns the lease that holds them and how many bytes travelled."""
         artifact = self._connection.artifact
         sent = 0
         for attempt in range(_UPLOADS):
@@ -101,7 +106,7 @@ class Publisher:
             except NotFound:  # the lease ran out, for example while this machine slept
                 sent += upload.sent_bytes
                 continue
-            return sent + upload.sent_bytes
+            return opened.upload_id, sent + upload.sent_bytes
         raise FailedPrecondition(
             "UPLOAD_EXPIRED",
             "the upload's lease ran out again and again",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 from nnpm.api.artifact.v1 import artifact_pb2
 from nnpm.client.patience import Patience, patiently
 from nnpm.client.records import OnProgress, Progress
-from nnpm.errors import FailedPrecondition, Unavailable
+from nnpm.errors import FailedPrecondition, NnpmError, Unavailable
 from nnpm.package.chunking import Chunk, ChunkedFile
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 WINDOW = 8192
 """Chunks a question may ask about: half a GiB or so."""
 _MESSAGE_BYTES = 2 << 20
+_STREAM_BYTES = 64 << 20
+"""What one call sends: a refusal (a full disk) is heard at its end, and what it stored is durable then."""
 _RECIPE_PART = 8192
 _SLOWEST = 256 * 1024
 """Bytes a second that a transfer makes at least; its deadline follows from it."""
@@ -122,7 +124,8 @@ class Upload:
                     patience.renew()
                 else:
                     await patience.wait(_incomplete(unsent))
-                await self._send(missing, unsent, source)
+                for part in _groups(missing, _STREAM_BYTES):
+                    await self._send(part, source)
             except Unavailable as fault:
                 await patience.wait(fault)
 
@@ -134,18 +137,31 @@ class Upload:
         answer = await self._stub.FindMissingChunks(request)
         return [piece for index, piece in enumerate(pieces) if answer.missing[index >> 3] >> (index & 7) & 1]
 
-    async def _send(self, pieces: Sequence[tuple[Path, Chunk]], size: int, source: _Source) -> None:
-        loop = asyncio.get_running_loop()
+    async def _send(self, pieces: Sequence[tuple[Path, Chunk]], source: _Source) -> None:
+        size = sum(chunk.length for _, chunk in pieces)
+        faults: list[Exception] = []
+        try:
+            await self._stub.UploadChunks(self._messages(pieces, source, faults), timeout=_GRACE + size / _SLOWEST)
+        except asyncio.CancelledError:
+            # grpc.aio cancels a call whose messages fail, and keeps the reason to itself.
+            if faults:
+                raise faults[0] from None
+            raise
 
-        async def messages() -> AsyncIterator[artifact_pb2.UploadChunksRequest]:
-            yield artifact_pb2.UploadChunksRequest(upload_id=self._id)
-            for group in _groups(pieces):
+    async def _messages(
+        self, pieces: Sequence[tuple[Path, Chunk]], source: _Source, faults: list[Exception]
+    ) -> AsyncIterator[artifact_pb2.UploadChunksRequest]:
+        loop = asyncio.get_running_loop()
+        yield artifact_pb2.UploadChunksRequest(upload_id=self._id)
+        try:
+            for group in _groups(pieces, _MESSAGE_BYTES):
                 message, length = await loop.run_in_executor(self._executor, _message, group, source)
                 yield message
                 self.sent_bytes += length
                 self._advance(self._done + length)
-
-        await self._stub.UploadChunks(messages(), timeout=_GRACE + size / _SLOWEST)
+        except (NnpmError, OSError) as fault:
+            faults.append(fault)
+            raise
 
     async def _commit(self, file: ChunkedFile) -> None:
         async def parts() -> AsyncIterator[artifact_pb2.CommitFileRequest]:
@@ -167,12 +183,12 @@ def _incomplete(size: int) -> Unavailable:
     return Unavailable("UPLOAD_INCOMPLETE", f"the artifact service lacks {size} bytes that were sent to it")
 
 
-def _groups(pieces: Sequence[tuple[Path, Chunk]]) -> Iterator[list[tuple[Path, Chunk]]]:
-    """Runs of chunks that fill a message."""
+def _groups(pieces: Sequence[tuple[Path, Chunk]], limit: int) -> Iterator[list[tuple[Path, Chunk]]]:
+    """Runs of chunks of `limit` bytes at most."""
     group: list[tuple[Path, Chunk]] = []
     size = 0
     for piece in pieces:
-        if group and size + piece[1].length > _MESSAGE_BYTES:
+        if group and size + piece[1].length > limit:
             yield group
             group, size = [], 0
         group.append(piece)
