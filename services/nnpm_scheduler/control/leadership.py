@@ -94,8 +94,10 @@ class Leadership:
 
     async def step(self) -> None:
         """Renews the lease, or tries to win it."""
-        if self.token is not None and await self._renewed():
-            return
+        if self.token is not None:
+            if await self._renewed():
+                return
+            self._until = float("-inf")
         # The lease counts from before it was asked for: this side must be the first to believe that it has run out.
         asked = time.monotonic()
         floor = await self._tokens.fencing_token()

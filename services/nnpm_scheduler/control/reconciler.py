@@ -67,7 +67,6 @@ class Reconciler:
         self._draining: Mapping[str, float] = {}
         self._shortages: Mapping[str, str] = {}
         self._departed: set[str] = set()
-        self._started = time.monotonic()
         self._log = get_logger("reconciler")
 
     def view(self) -> View:
@@ -76,11 +75,13 @@ class Reconciler:
 
     async def run(self) -> None:
         """Reconciles until cancelled."""
+        # Nothing can be loaded already where nothing was deployed before.
+        settled = time.monotonic() + (SETTLE if self._desired.deployments else 0.0)
         while True:
             seen = self._changes.count
             plan = self.plan()
             try:
-                await self._carry_out(plan)
+                await self._carry_out(plan, may_load=time.monotonic() >= settled)
             except NnpmError as error:
                 self._log.warning("a change of state could not be stored; it is tried again", error=str(error))
                 await asyncio.sleep(LONG_LOOK)
@@ -105,7 +106,7 @@ class Reconciler:
             self._routes.replace(table)
         return plan
 
-    async def _carry_out(self, plan: Plan) -> None:
+    async def _carry_out(self, plan: Plan, *, may_load: bool) -> None:
         token = self._leadership.token
         if token is None:
             return
@@ -114,10 +115,9 @@ class Reconciler:
         }
         for unload in plan.unloads:
             self._sessions.unload(unload.worker, token, unload.revision)
-        if time.monotonic() - self._started >= SETTLE:
-            for load in plan.loads:
-                self._log.info("a revision is placed", revision=load.revision, worker=load.worker)
-                self._sessions.load(load.worker, token, revisions[load.revision])
+        for load in plan.loads if may_load else ():
+            self._log.info("a revision is placed", revision=load.revision, worker=load.worker)
+            self._sessions.load(load.worker, token, revisions[load.revision])
         for worker in set(plan.departures) - self._departed:
             self._sessions.drain(worker)
         self._departed = set(plan.departures)

@@ -1,7 +1,7 @@
 """The workers' Sessions: who lives, what they say, and what is said to them.
 
-Free of gRPC: `service_workers` moves the messages. A Session is lost when its stream ends or when nothing was heard on it
-for `SILENCE`; then the worker's replicas count no more, and the dispatch path audits what the worker had in hand.
+Free of gRPC: `service_workers` moves the messages. A Session is lost when its stream ends or when nothing was heard on
+it for `SILENCE`; then the worker's replicas count no more, and the dispatch path audits what the worker had in hand.
 """
 
 import asyncio

@@ -70,7 +70,7 @@ def deployment_status(deployment: Deployment, view: View) -> DeploymentStatus:
         )
     serves = serving is not None and ready_replicas(view.workers, serving.id) > 0
     is_current = serving is not None and serving.id == newest.id
-    failure = _failure(newest, view)
+    failure = _failure(newest, view, proven=is_current)
     if is_current and serves:
         state = DeploymentState.READY
         message, reason = _incomplete(newest, ready, view), ""
@@ -96,9 +96,8 @@ def revision_status(deployment: Deployment, revision: Revision, view: View) -> R
         # Revisions that share an id share replicas: they are the newest one's.
         is_current = wanted[revision.id] == revision.number
         return _wanted_status(deployment, revision, view) if is_current else RevisionStatus(RevisionState.RETIRED)
-    failure = _failure(revision, view)
-    if failure is not None:
-        return RevisionStatus(RevisionState.FAILED, message=failure.message)
+    if revision.failure is not None:
+        return RevisionStatus(RevisionState.FAILED, message=revision.failure.message)
     ready = ready_replicas(view.workers, revision.id)
     loaded = holders(view.workers, revision.id)
     return RevisionStatus(RevisionState.DRAINING if loaded else RevisionState.RETIRED, ready)
@@ -107,19 +106,21 @@ def revision_status(deployment: Deployment, revision: Revision, view: View) -> R
 def _wanted_status(deployment: Deployment, revision: Revision, view: View) -> RevisionStatus:
     ready = ready_replicas(view.workers, revision.id)
     serving = deployment.serving
-    if serving is not None and revision.id == serving.id and ready:
+    proven = serving is not None and revision.id == serving.id
+    if proven and ready:
         return RevisionStatus(RevisionState.READY, ready)
-    failure = _failure(revision, view)
+    failure = _failure(revision, view, proven=proven)
     if failure is not None:
         return RevisionStatus(RevisionState.FAILED, ready, failure.message)
     return RevisionStatus(RevisionState.PENDING, ready, _pending(revision, view))
 
 
-def _failure(revision: Revision, view: View) -> Failure | None:
+def _failure(revision: Revision, view: View, *, proven: bool) -> Failure | None:
+    """Why the revision failed, if it has; a final failure of what never served counts once it is stored."""
     if revision.failure is not None:
         return revision.failure
     attempts = view.failures.get(revision.id)
-    if attempts is not None and attempts.hopeless:
+    if attempts is not None and attempts.hopeless and (proven or not attempts.final):
         return Failure(attempts.last.reason, attempts.last.message)
     return None
 
