@@ -22,6 +22,7 @@ import numpy as np
 from magika import Magika
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import nnpm
@@ -52,7 +53,7 @@ keywords = ["files", "mime"]
 FILES = (
     "README.md", "pyproject.toml", "LICENSE", ".ci/run", "scripts/quickstart", "protos/buf.yaml",
     "protos/nnpm/api/registry/v1/registry.proto", "libs/nnpm/mesh/supervisor.py", "tests/conformance/go/main.go",
-    "tests/conformance/go/go.mod", ".gitignore",
+    ".gitignore",
 )  # fmt: skip
 
 screen = Console(highlight=False)
@@ -64,13 +65,12 @@ class Mesh:
 
     data: Path
 
-    def nnpm(self, *arguments: str, quiet: bool = False) -> None:
+    def nnpm(self, *arguments: str) -> None:
         """Show a command and run it; SystemExit when it fails."""
-        if not quiet:
-            screen.print(f"\n[bold]$ nnpm {' '.join(map(shlex.quote, arguments))}[/]", markup=True, soft_wrap=True)
+        shown = escape(shlex.join(["nnpm", *arguments]))
+        screen.print(f"\n[bold]$ {shown}[/]", soft_wrap=True)
         program = Path(sys.executable).with_name("nnpm")
-        stdout = subprocess.DEVNULL if quiet else None
-        done = subprocess.run([program, *arguments], env=self.environment, stdout=stdout, check=False)
+        done = subprocess.run([program, *arguments], env=self.environment, check=False)
         if done.returncode:
             raise SystemExit(f"`nnpm {' '.join(arguments)}` exited {done.returncode}")
 
