@@ -122,17 +122,15 @@ def publish(
     """
     from nnpm.client import Client
     from nnpm.client.async_client import collect
-    from nnpm.errors import InvalidArgument
 
     output = Output(as_json)
     missing = [
         f"--{option}" for option, value in (("name", name), ("version", version), ("license", license)) if not value
     ]
     if missing and path.is_file():
-        raise InvalidArgument(
-            "INVALID_CONFIG",
-            f"a bare model needs {', '.join(missing)} too",
-            hint=f"nnpm publish {path} --name acme/tiny --version 1.0.0 --license Apache-2.0",
+        raise typer.BadParameter(
+            f"a bare model needs {', '.join(missing)} too, for example "
+            f"nnpm publish {path} --name acme/tiny --version 1.0.0 --license Apache-2.0"
         )
     contents = collect(path, {"name": name, "version": version, "license": license})
     with Client(data) as client, transfer_progress(output) as show:

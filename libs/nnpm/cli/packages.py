@@ -58,7 +58,7 @@ def show(reference: ReferenceArgument, data: DataOption = None, as_json: JsonOpt
     from nnpm.package.manifest import Manifest
 
     with Client(data) as client:
-        found = client.resolve(reference).version
+        found = _shown(client, reference)
         tags = [one.tag for one in client.tags(found.package) if one.version == found.version]
     manifest = Manifest.parse(found.manifest)
     rows = [
@@ -154,7 +154,9 @@ def install(
     reference: Annotated[
         str, typer.Argument(metavar="[PACKAGE[@RANGE]]", help="What to install; nothing: what ./nnpm.toml depends on.")
     ] = "",
-    to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="Where to. Default: models/PACKAGE.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="Where to. Default: nnpm_models/PACKAGE.")
+    ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -170,14 +172,15 @@ def install(
       nnpm install
     """
     from nnpm.client import Client
+    from nnpm.package.folder import INSTALLED
 
     output = Output(as_json)
     with Client(data) as client:
         if not reference:
-            _install_dependencies(client, output, to or Path("models"))
+            _install_dependencies(client, output, to or Path(INSTALLED))
             return
         wanted = client.resolve(reference).version
-        folder = to or Path("models", *wanted.package.split("/"))
+        folder = to or Path(INSTALLED, *wanted.package.split("/"))
         with transfer_progress(output) as progress:
             done = client.install_version(wanted, folder, on_progress=progress)
     if done.yanked:
@@ -240,7 +243,6 @@ def tag(
       nnpm tag acme/tiny champion --delete
     """
     from nnpm.client import Client
-    from nnpm.errors import InvalidArgument
 
     output = Output(as_json)
     package, _, selector = package.partition("@")
@@ -258,9 +260,7 @@ def tag(
             output.done({"package": package, "tag": name, "deleted": True}, f"removed the tag {name} of {package}")
             return
         if not selector:
-            raise InvalidArgument(
-                "INVALID_SELECTOR", "which version gets the tag?", hint=f"nnpm tag {package}@1.0.0 {name}"
-            )
+            raise typer.BadParameter(f"which version gets the tag? For example nnpm tag {package}@1.0.0 {name}")
         wanted = client.resolve(f"{package}@{selector}").version.version
         made = client.set_tag(package, name, wanted)
     output.done(
@@ -275,7 +275,7 @@ def yank(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Withdraw a version: no range or tag chooses it any more; who names it exactly still gets it.
+    """Withdraw a version: nothing chooses it any more, but where an nnpm.lock holds it, it still installs.
 
     \b
     Example:
@@ -316,6 +316,16 @@ def version(data: DataOption = None, as_json: JsonOption = False) -> None:
 
     text = version_of("nnpm")
     Output(as_json).done({"version": text}, f"nnpm {text}")
+
+
+def _shown(client: "Client", reference: str) -> "Version":
+    """The version that the reference means; a yanked one too, when it is named exactly."""
+    from nnpm.package.references import PackageReference
+
+    wanted = PackageReference.parse(reference)
+    if wanted.selector.version is not None:
+        return client.version(str(wanted.package), wanted.selector.text)
+    return client.resolve(reference).version
 
 
 def _exact(reference: str, version: str) -> tuple[str, str]:

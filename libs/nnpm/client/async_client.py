@@ -28,9 +28,10 @@ from nnpm.client.records import (
     Version,
     ignore_progress,
 )
+from nnpm.errors import NotFound
 from nnpm.mesh.find import find_mesh
 from nnpm.package import folder as package_folder
-from nnpm.package.config import Config
+from nnpm.package.config import FILE_NAME, Config
 from nnpm.package.folder import Contents
 from nnpm.rpc.tls import Tls
 
@@ -237,9 +238,14 @@ class AsyncClient:
 def collect(path: Path, given: Mapping[str, str]) -> Contents:
     """The contents of a folder or of a bare model; what is `given` replaces what nnpm.toml says."""
     stated = {key: value for key, value in given.items() if value}
+    if not path.exists():
+        raise NotFound("FILE_NOT_FOUND", f"{path} does not exist", hint="name a folder with nnpm.toml, or a model file")
     if not path.is_dir():
         return package_folder.from_model(path, Config.build(stated, str(path)))
-    config = Config.load(path / "nnpm.toml")
+    described = path / FILE_NAME
+    if stated.keys() >= {"name", "version", "license"} and not described.exists():
+        return package_folder.from_folder(path, Config.build(stated, str(path)))
+    config = Config.load(described)
     if stated:
-        config = Config.build({**config.model_dump(exclude_defaults=True), **stated})
+        config = Config.build({**config.model_dump(exclude_defaults=True), **stated}, str(described))
     return package_folder.from_folder(path, config)

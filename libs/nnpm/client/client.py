@@ -28,6 +28,8 @@ from nnpm.rpc.tls import Tls
 
 Answer = TypeVar("Answer")
 
+_CLOSE_SECONDS = 2.0
+
 
 class Client:
     """Everything that a mesh does for its users, in blocking calls; safe to use from several threads.
@@ -234,6 +236,17 @@ class Client:
 
     def _stop(self) -> None:
         self._closed = True
+        asyncio.run_coroutine_threadsafe(_end_others(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _end_others() -> None:
+    """Ends what is left on the loop: streams that were not read to their end, and gRPC's own tasks of them."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=_CLOSE_SECONDS)
+    await asyncio.get_running_loop().shutdown_asyncgens()

@@ -12,7 +12,9 @@ from nnpm.package import config, lock, paths
 from nnpm.package.config import Config
 from nnpm.package.onnx_references import external_tensors
 
-_LEFT_OUT = frozenset({config.FILE_NAME, lock.FILE_NAME, "__pycache__"})
+INSTALLED = "nnpm_models"
+"""The folder that `nnpm install` puts a folder's dependencies into."""
+_LEFT_OUT = frozenset({config.FILE_NAME, lock.FILE_NAME, INSTALLED, "__pycache__"})
 
 
 @dataclass(frozen=True, slots=True)
