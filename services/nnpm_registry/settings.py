@@ -16,7 +16,7 @@ class RegistrySettings(ServiceSettings):
         24 * 3600, ge=1, description="How long a draft, or a refused version, is kept, seconds."
     )
     registry_inspection_memory_bytes: int = Field(
-        1 << 30, ge=256 << 20, description="Memory (address space) that the inspection of a graph may take, bytes."
+        2 << 30, ge=256 << 20, description="Memory (address space) that the inspection of a graph may take, bytes."
     )
     registry_inspection_seconds: float = Field(
         120, ge=1, description="Time, and processor time, that the inspection of a graph may take, seconds."

@@ -1,7 +1,7 @@
 """The inspecting process: `python -m nnpm_registry.inspection PARENT MEMORY_BYTES CPU_SECONDS`.
 
 Reads one line of JSON, `{"path": ..., "files": {path: size}}`, from its standard input; asks for pieces of the model
-and answers with `{"report": ...}` on its standard output (see `pieces`).
+and answers with `{"report": ...}` on its standard output (see `pieces`). Both are one socket.
 """
 
 import json
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _own_standard_output() -> BinaryIO:
-    """The pipe to the registry, out of reach of libraries that print."""
+    """The way to the registry, out of reach of libraries that print."""
     pipe = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

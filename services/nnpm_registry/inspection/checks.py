@@ -59,7 +59,9 @@ def check_with_runtime(encoded: bytes) -> Rejection | None:
         ort.InferenceSession(encoded, options, providers=["CPUExecutionProvider"])
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 -- ONNX Runtime's exceptions have no other base class
+    except Exception as error:
+        if "bad_alloc" in str(error):
+            raise MemoryError from error
         return _runtime_says(str(error), ort.__version__)
     return None
 

@@ -14,6 +14,8 @@ from nnpm_registry.inspection.skeleton import Skeleton, read_skeleton
 from nnpm_registry.inspection.weightless import without_weights
 from nnpm_registry.records import Rejection, Report
 
+_MAX_PROTOBUF = (1 << 31) - 1
+
 MEMORY = Rejection(
     "INSPECTION_LIMIT",
     "the inspection of the graph needs more memory than it is given",
@@ -32,6 +34,12 @@ def inspect(file: PiecedFile, path: str, files: Mapping[str, int]) -> Report:
 
 
 def _inspect(file: PiecedFile, path: str, files: Mapping[str, int]) -> Report:
+    if files[path] > _MAX_PROTOBUF:
+        raise InvalidArgument(
+            "GRAPH_TOO_LARGE",
+            f"the model's file has {files[path]} bytes; a protobuf message ends at 2 GiB",
+            hint="export it with external data: onnx.save_model(model, path, save_as_external_data=True)",
+        )
     skeleton = read_skeleton(file, files[path])
     model = _parse(skeleton)
     if faults := check_external_data(model, path, files, skeleton.hole):

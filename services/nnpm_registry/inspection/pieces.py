@@ -1,4 +1,4 @@
-"""A file that another process holds: read at any place, a piece at a time, over a pair of pipes.
+"""A file that another process holds: read at any place, a piece at a time, over a socket.
 
 The protocol, one exchange after the other: this side writes one line of JSON, `{"read": [offset, length]}`; the other
 answers with exactly that many bytes. Whoever is not interested in weights never asks for them.
@@ -54,4 +54,4 @@ class PiecedFile:
         self._buffer = self._answers.read(wanted)
         self._start = self.position
         if len(self._buffer) != wanted:
-            raise EOFError("the pipe from the registry broke")
+            raise EOFError("the registry went away")
