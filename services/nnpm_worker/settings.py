@@ -25,7 +25,7 @@ class WorkerSettings(ServiceSettings):
     )
     worker_cache_dir: Path = Field(
         default_factory=lambda: user_cache_path("nnpm") / "worker",
-        description="Folder of model files; several workers of one user may share it.",
+        description="Folder of model files, shared by a host's workers; default: `worker` in the user's cache folder.",
     )
     worker_cache_bytes: int = Field(
         50 * 1024**3, ge=1, description="Bytes that the cache may take on disk; what is in use is never evicted."
