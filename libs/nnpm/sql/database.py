@@ -17,7 +17,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
 
 from nnpm.errors import FailedPrecondition, NnpmError, ResourceExhausted, Unavailable
 
@@ -143,7 +143,8 @@ class Database:
         except OperationalError as error:
             raise self._from_operational(error) from error
         except DBAPIError as error:
-            if error.connection_invalidated:
+            # SQLite says with the bare class that a file is no database, or is damaged.
+            if error.connection_invalidated or type(error) is DatabaseError:
                 raise self._unavailable(error) from error
             raise
 

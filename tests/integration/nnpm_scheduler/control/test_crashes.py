@@ -8,6 +8,7 @@ import pytest
 
 from nnpm.api.scheduler.v1 import deployment_pb2 as pb
 from nnpm.api.scheduler.v1 import deployment_service_pb2 as rpc
+from nnpm.errors import InvalidArgument
 from support.redis_server import RedisServer
 from support.waiting import eventually
 

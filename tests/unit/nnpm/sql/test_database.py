@@ -1,0 +1,131 @@
+"""One database, run off the event loop: transactions, migrations, and what the driver's errors become."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+
+from nnpm.errors import FailedPrecondition, ResourceExhausted, Unavailable
+from nnpm.sql.database import Database
+
+ENV = """
+from alembic import context
+context.configure(connection=context.config.attributes["connection"], target_metadata=None)
+with context.begin_transaction():
+    context.run_migrations()
+"""
+FIRST = """
+from alembic import op
+import sqlalchemy as sa
+revision, down_revision, branch_labels, depends_on = "0001", None, None, None
+def upgrade():
+    op.create_table("notes", sa.Column("text", sa.String, primary_key=True))
+"""
+
+
+@pytest.fixture
+def migrations(tmp_path: Path) -> Path:
+    folder = tmp_path / "100% migrations"
+    (folder / "versions").mkdir(parents=True)
+    (folder / "env.py").write_text(ENV)
+    (folder / "versions" / "0001_notes.py").write_text(FIRST)
+    return folder
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/new/folder/notes.db"
+
+
+@pytest.fixture
+def database(url: str, migrations: Path) -> Iterator[Database]:
+    database = Database("notes", url, migrations)
+    assert database.migrate()
+    yield database
+    database.close()
+
+
+def _add(connection: Connection, note: str) -> None:
+    connection.execute(text("INSERT INTO notes VALUES (:note)"), {"note": note})
+
+
+def _notes(connection: Connection) -> list[str]:
+    return list(connection.scalars(text("SELECT text FROM notes ORDER BY text")))
+
+
+async def test_what_is_written_is_read(database: Database) -> None:
+    await database.write(_add, "a")
+    assert await database.read(_notes) == ["a"]
+    await database.check()
+
+
+async def test_a_write_that_fails_leaves_nothing(database: Database) -> None:
+    def half(connection: Connection) -> None:
+        _add(connection, "a")
+        raise KeyError("midway")
+
+    with pytest.raises(KeyError):
+        await database.write(half)
+    assert await database.read(_notes) == []
+
+
+async def test_a_rehearsal_is_taken_back(database: Database) -> None:
+    def rehearsed(connection: Connection) -> list[str]:
+        _add(connection, "a")
+        return _notes(connection)
+
+    assert await database.rehearse(rehearsed) == ["a"]
+    assert await database.read(_notes) == []
+
+
+async def test_concurrent_writes_all_take_effect(database: Database) -> None:
+    await asyncio.gather(*(database.write(_add, f"{number:02}") for number in range(20)))
+    assert len(await database.read(_notes)) == 20
+
+
+async def test_a_migrated_database_is_not_migrated_again(database: Database, url: str, migrations: Path) -> None:
+    await database.write(_add, "a")
+    again = Database("notes", url, migrations)
+    assert not again.migrate()
+    assert await again.read(_notes) == ["a"]
+    again.close()
+
+
+async def test_a_newer_database_is_refused(database: Database, url: str, migrations: Path) -> None:
+    await database.write(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
+    newer = Database("notes", url, migrations)
+    with pytest.raises(FailedPrecondition) as refused:
+        newer.migrate()
+    newer.close()
+    assert refused.value.reason == "DATABASE_TOO_NEW"
+    assert "9999" in refused.value.message
+
+
+async def test_writers_that_stay_in_each_others_way_are_told_so(database: Database) -> None:
+    await database.write(_add, "a")
+    with pytest.raises(Unavailable) as refused:
+        await database.write(_add, "a")
+    assert refused.value.reason == "DATABASE_UNAVAILABLE"
+
+
+async def test_a_full_disk_is_said_to_be_full(database: Database) -> None:
+    def fill(connection: Connection) -> None:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")  # SQLite then answers as on a full disk
+        for number in range(1000):
+            _add(connection, f"{number}" * 100)
+
+    with pytest.raises(ResourceExhausted) as refused:
+        await database.write(fill)
+    assert refused.value.reason == "DISK_FULL"
+
+
+async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path, migrations: Path) -> None:
+    (tmp_path / "broken.db").write_bytes(b"no database" * 1000)
+    broken = Database("notes", f"sqlite:///{tmp_path}/broken.db", migrations)
+    with pytest.raises(Unavailable) as refused:
+        broken.migrate()
+    broken.close()
+    assert refused.value.reason == "DATABASE_UNAVAILABLE"
