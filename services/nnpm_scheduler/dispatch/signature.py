@@ -108,7 +108,7 @@ def _check_names(header: Header, signature: Checked) -> None:
     if len(seen) < len(signature.required) or not seen.issuperset(signature.required):
         for name in signature.required:
             if name not in seen:
-                got = _listed(seen) if seen else "no input"
+                got = _listed(seen).replace("one of", "only") if seen else "no input"
                 _refuse("MISSING_INPUT", "inputs", f"input {_short(name)}", "it present", got)
 
 
