@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
 
 _WELCOME_SECONDS = 2.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0  # seconds between dials
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 0.25  # seconds between dials: a restarted scheduler serves nothing without them
 
 _log = get_logger("session")
 

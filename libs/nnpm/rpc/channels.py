@@ -49,7 +49,7 @@ def open_channel(
         ("grpc.enable_retries", int(retries)),
         # A service that restarts is to be found again at once, not after gRPC's default of up to two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 300),
         # Each channel its own connection: subchannels shared by address would share their back-off too.
         ("grpc.use_local_subchannel_pool", 1),
     ]
