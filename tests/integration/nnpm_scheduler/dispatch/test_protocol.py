@@ -17,6 +17,7 @@ from nnpm.queue import entry
 from nnpm.rpc.status import from_call
 from nnpm_scheduler.dispatch.routes import DeploymentRoute, RouteTable
 from support.front import Front, HandWorker, echo, echo_request, revision, running_front, table
+from support.waiting import eventually
 
 
 @pytest.fixture
@@ -114,12 +115,9 @@ async def test_a_broken_stream_takes_its_calls_out_of_the_queue(redis_url: str) 
         stream = stub.ModelStreamInfer(timeout=30)
         for n in range(5):
             await stream.write(pb.ModelInferRequest.FromString(echo_request(id=str(n))))
-        async with asyncio.timeout(5):
-            while len(front.inflight) < 5:
-                await asyncio.sleep(0.01)
-            stream.cancel()
-            while not await front.at_rest():
-                await asyncio.sleep(0.01)
+        await eventually(lambda: len(front.inflight) == 5)
+        stream.cancel()
+        await eventually(front.at_rest)
 
 
 async def test_statistics_count_what_was_run_for_each_version(front: Front) -> None:
