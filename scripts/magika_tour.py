@@ -134,7 +134,7 @@ def publish_and_deploy(mesh: Mesh, folder: Path) -> None:
     (package / "config.json").write_bytes((source / "config.min.json").read_bytes())
     (package / "README.md").write_text(CARD)
     (package / "nnpm.toml").write_text(MANIFEST)
-    screen.print(f"\na package is a folder with an nnpm.toml; this one is {package}:")
+    screen.print("\na package is a folder with an nnpm.toml; the one that the next command takes has this in it:")
     screen.print("".join(f"  {line}\n" for line in MANIFEST.splitlines()), markup=False, end="")
     mesh.nnpm("publish", str(package))
     mesh.nnpm("deploy", f"{PACKAGE}@^3", "--wait")
@@ -201,7 +201,7 @@ def say_what_next(mesh: Mesh, *, keep: bool) -> None:
     screen.print("\n[bold]try next[/]")
     for line in ("source .venv/bin/activate", *(kept if keep else own)):
         screen.print(f"  {line}", markup=False, soft_wrap=True)
-    screen.print("  README.md has the Python and the Go client; any Open Inference Protocol client works too")
+    screen.print("README.md shows the Python and the Go client; any Open Inference Protocol client works too")
 
 
 if __name__ == "__main__":
