@@ -12,6 +12,7 @@ from nnpm.api.artifact.v1 import artifact_pb2_grpc
 from nnpm.errors import InvalidArgument
 from nnpm.rpc.run import run_service
 from nnpm.rpc.server import GrpcServer
+from nnpm.sql.database import Database
 from nnpm.telemetry.logs import get_logger
 from nnpm.telemetry.metrics import Metrics
 from nnpm_artifact.clock import wall_clock
@@ -30,7 +31,6 @@ from nnpm_artifact.recovery import Recovery
 from nnpm_artifact.references import References
 from nnpm_artifact.service import SERVICE, ArtifactService
 from nnpm_artifact.settings import ArtifactSettings
-from nnpm_artifact.store.database import Database
 from nnpm_artifact.threads import Threads
 from nnpm_artifact.upkeep import Upkeep
 from nnpm_artifact.uploads import Uploads
@@ -104,7 +104,7 @@ def open_store(settings: ArtifactSettings, stack: AsyncExitStack) -> PackStore:
 
 def open_database(settings: ArtifactSettings, stack: AsyncExitStack) -> Database:
     """The index, with this version's schema. Raises FailedPrecondition DATABASE_TOO_NEW."""
-    database = Database(settings.artifact_database_url)
+    database = Database("artifact", settings.artifact_database_url, Path(__file__).with_name("migrations"))
     stack.callback(database.close)
     database.migrate()
     return database

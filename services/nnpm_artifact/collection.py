@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from nnpm.errors import DataLoss
+from nnpm.sql.database import Database
 from nnpm.telemetry.logs import get_logger
 from nnpm_artifact.clock import Clock
 from nnpm_artifact.pack_ledger import PackLedger
 from nnpm_artifact.pack_store import PackStore
 from nnpm_artifact.packs import Entry, PackBuilder, PackKind, open_entry, stored_bytes
 from nnpm_artifact.store import chunk_rows, file_rows, pack_rows, upload_rows
-from nnpm_artifact.store.database import Database
 from nnpm_artifact.store.pack_rows import PackRow
 from nnpm_artifact.threads import Threads
 

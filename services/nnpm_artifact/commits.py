@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from nnpm.errors import FailedPrecondition, InvalidArgument
+from nnpm.sql.database import Database
 from nnpm_artifact.pack_ledger import PackLedger
 from nnpm_artifact.packs import PackBuilder, PackKind
 from nnpm_artifact.reading import ChunkReader
 from nnpm_artifact.recipes import MAX_FILE_BYTES, MAX_FILE_CHUNKS, PART_CHUNKS, Chunk, Part, length_of
 from nnpm_artifact.store import chunk_rows, file_rows, pack_rows, upload_rows
 from nnpm_artifact.store.chunk_rows import Location
-from nnpm_artifact.store.database import Database
 from nnpm_artifact.store.file_rows import FileRow
 from nnpm_artifact.store.pack_rows import PackRow
 from nnpm_artifact.store.schema import PackState

@@ -6,11 +6,11 @@ from contextlib import aclosing
 from nnpm.errors import InvalidArgument, NotFound, OutOfRange
 from nnpm.package.digest import format_digest
 from nnpm.package.names import check_namespace
+from nnpm.sql.database import Database
 from nnpm_artifact.reading import ChunkReader
 from nnpm_artifact.recipes import Chunk, length_of
 from nnpm_artifact.store import chunk_rows, file_rows
 from nnpm_artifact.store.chunk_rows import Location
-from nnpm_artifact.store.database import Database
 from nnpm_artifact.store.file_rows import FileRow, RecipePart
 
 

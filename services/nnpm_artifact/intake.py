@@ -6,19 +6,19 @@ that nobody has to send it again.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from nnpm.errors import InvalidArgument, NnpmError
+from nnpm.errors import InvalidArgument, NnpmError, ResourceExhausted, Unavailable
+from nnpm.sql.database import Database
 from nnpm.telemetry.logs import get_logger
 from nnpm_artifact.flushes import Flushes
 from nnpm_artifact.pack_ledger import PackLedger
 from nnpm_artifact.packs import Entry, PackBuilder, PackKind, stored_bytes
 from nnpm_artifact.recipes import Chunk, length_of
 from nnpm_artifact.store import chunk_rows
-from nnpm_artifact.store.database import Database
 from nnpm_artifact.store.pack_rows import PackRow
 from nnpm_artifact.store.upload_rows import Lease
 from nnpm_artifact.threads import Threads
@@ -62,7 +62,11 @@ class Intakes:
 
 
 class Intake:
-    """The chunks of one stream. `take` them, then `finish`; or `abandon` when the stream broke."""
+    """The chunks of one stream. `take` them, then `finish`; or `abandon` when the stream broke.
+
+    Three things go on at once, each at most one message or pack deep: a message arrives, the one before is hashed and
+    written, the pack before is stored.
+    """
 
     def __init__(self, parts: Intakes, lease: Lease) -> None:
         self._parts = parts
@@ -76,30 +80,42 @@ class Intake:
         self._bytes = 0
 
     async def take(self, brought: Sequence[Brought]) -> None:
-        """Verify chunks and add them to the pack.
+        """Begin to verify chunks and to add them to the pack; what is wrong with them is raised by the next call.
 
         Raises InvalidArgument CHUNK_DIGEST_MISMATCH; ResourceExhausted DISK_FULL; what storing the pack before raised.
         """
         chunks = _check(brought)
-        await self._parts.threads.run(_verify, brought)
         known = await self._known(chunks)
+        await self._added()
+        if self._builder is not None and self._builder.full:
+            await self._store_pack()
         fresh = {digest: data for digest, data in brought if not self._has(digest) and digest not in known}
         if fresh:
-            await self._add(fresh)
+            self._add(fresh)
         self._lease = await self._parts.uploads.prolong(self._lease)
 
     async def finish(self) -> Stored:
         """Return once all is durable."""
+        await self._added()
         await self._store_pack()
         await self._flushed()
         return Stored(self._chunks, self._bytes)
 
     async def abandon(self) -> None:
-        """Store what has arrived, for a stream that broke; errors are only logged, there is nobody to tell."""
-        last = self._parts.flushes.start(self._lease.upload_id, self.finish())
+        """Store what has arrived whole, for a stream that broke; errors are only logged, there is nobody to tell."""
+        last = self._parts.flushes.start(self._lease.upload_id, self._save())
         await asyncio.wait([last])
-        if error := last.exception():
-            get_logger("uploads").warning("what a broken stream brought was not stored", error=str(error))
+
+    async def _save(self) -> None:
+        log = get_logger("uploads")
+        try:
+            await self._added()
+        except NnpmError as error:
+            log.info("the last message of a broken stream was wrong", reason=error.reason)
+        try:
+            await self.finish()
+        except NnpmError as error:
+            log.warning("what a broken stream brought was not stored", reason=error.reason, error=error.message)
 
     def _has(self, digest: bytes) -> bool:
         """Whether this stream brought it already, and the index does not know yet."""
@@ -113,35 +129,47 @@ class Intake:
             return set()
         return await database.write(chunk_rows.hold_present, lease.upload_id, lease.namespace_id, chunks)
 
-    async def _add(self, fresh: dict[bytes, bytes]) -> None:
-        builder = self._builder
-        if builder is None:
-            builder = self._builder = self._parts.ledger.start(PackKind.CHUNKS, self._lease.namespace)
+    def _add(self, fresh: dict[bytes, bytes]) -> None:
+        if self._builder is None:
+            self._builder = self._parts.ledger.start(PackKind.CHUNKS, self._lease.namespace)
         self._building.update(fresh)
-        self._adding = self._parts.threads.start(self._parts.ledger.add, builder, fresh)
+        self._adding = self._parts.threads.start(self._verify_and_add, self._builder, fresh)
+
+    def _verify_and_add(self, builder: PackBuilder, fresh: dict[bytes, bytes]) -> None:
+        _verify(fresh)
+        self._parts.ledger.add(builder, fresh)
+
+    async def _added(self) -> None:
+        """Wait until the last message is in the pack."""
+        if self._adding is None:
+            return
+        adding = self._adding
+        await asyncio.wait([adding])  # a cancelled call leaves it running, for `abandon` to wait for
+        self._adding = None
         try:
-            await asyncio.shield(self._adding)  # shielded: nobody else may touch the file before this ends
-        except NnpmError:
-            self._builder, self._building = None, set()
-            builder.close()
+            adding.result()
+        except (ResourceExhausted, Unavailable):
+            self._drop_pack()
             raise
-        if builder.full:
-            await self._store_pack()
 
     async def _store_pack(self) -> None:
         """Begin to store the pack that was filled, once the one before is stored: two at most are on this disk."""
-        if self._adding is not None:
-            await asyncio.wait([self._adding])
-        builder, self._builder = self._builder, None
-        if builder is None:
+        if self._builder is None:
             return
         try:
             await self._flushed()
-        except BaseException:
-            builder.close()
+        except NnpmError:
+            self._drop_pack()
             raise
+        builder, self._builder = self._builder, None
         self._flushing, self._building = self._building, set()
         self._flush = self._parts.flushes.start(self._lease.upload_id, self._keep(builder))
+
+    def _drop_pack(self) -> None:
+        """Give up the pack that fills, when there is no place for it."""
+        if self._builder is not None:
+            self._builder.close()
+        self._builder, self._building = None, set()
 
     async def _flushed(self) -> None:
         """Wait for the pack that is being stored, and count it."""
@@ -181,8 +209,8 @@ def _check(brought: Sequence[Brought]) -> list[Chunk]:
     return chunks
 
 
-def _verify(brought: Sequence[Brought]) -> None:
-    for digest, data in brought:
+def _verify(brought: Mapping[bytes, bytes]) -> None:
+    for digest, data in brought.items():
         if hashlib.sha256(data).digest() != digest:
             raise InvalidArgument(
                 "CHUNK_DIGEST_MISMATCH",

@@ -13,12 +13,12 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from nnpm.errors import DataLoss, NnpmError, NotFound
+from nnpm.sql.database import Database
 from nnpm.telemetry.logs import get_logger
 from nnpm_artifact.clock import Clock
 from nnpm_artifact.pack_store import PackStore
 from nnpm_artifact.packs import PackBuilder, PackKind, new_name, read_footer, start_pack, stored_bytes
 from nnpm_artifact.store import chunk_rows, pack_rows
-from nnpm_artifact.store.database import Database
 from nnpm_artifact.store.pack_rows import PackRow
 from nnpm_artifact.store.schema import PackState
 from nnpm_artifact.threads import Threads

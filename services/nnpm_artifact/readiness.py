@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from nnpm.errors import NnpmError
+from nnpm.sql.database import Database
 from nnpm.telemetry.logs import get_logger
 from nnpm_artifact.pack_store import PackStore
-from nnpm_artifact.store.database import Database
 from nnpm_artifact.threads import Threads
 
 _INTERVAL_S = 1.0

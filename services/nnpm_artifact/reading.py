@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from dataclasses import dataclass
 
 from nnpm.errors import DataLoss, NotFound
+from nnpm.sql.database import Database
 from nnpm_artifact.pack_store import PackStore
 from nnpm_artifact.packs import CorruptChunk, verify_chunk
 from nnpm_artifact.recipes import Chunk, length_of
 from nnpm_artifact.store import chunk_rows
 from nnpm_artifact.store.chunk_rows import Location
-from nnpm_artifact.store.database import Database
 from nnpm_artifact.threads import Threads
 
 Locate = Callable[[Sequence[bytes]], Awaitable[Mapping[bytes, Location]]]

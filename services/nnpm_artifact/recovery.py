@@ -9,13 +9,13 @@ from itertools import islice
 from sqlalchemy import Connection
 
 from nnpm.errors import DataLoss, FailedPrecondition
+from nnpm.sql.database import Database
 from nnpm.telemetry.logs import get_logger
 from nnpm_artifact.pack_store import PackStore, StoredPack
 from nnpm_artifact.packs import Footer, PackKind, open_entry, prefix_of, read_footer, stored_bytes
 from nnpm_artifact.recipes import Part
 from nnpm_artifact.references import Reference
 from nnpm_artifact.store import chunk_rows, facts, file_rows, pack_rows
-from nnpm_artifact.store.database import Database
 from nnpm_artifact.store.pack_rows import PackRow
 from nnpm_artifact.store.rows import make_namespace
 from nnpm_artifact.store.schema import PackState

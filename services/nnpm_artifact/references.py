@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 from nnpm.errors import DataLoss, InvalidArgument, NotFound
 from nnpm.package.digest import format_digest
 from nnpm.package.names import check_namespace
+from nnpm.sql.database import Database
 from nnpm_artifact.pack_ledger import PackLedger
 from nnpm_artifact.packs import PackKind
 from nnpm_artifact.store import file_rows
-from nnpm_artifact.store.database import Database
 from nnpm_artifact.store.pack_rows import PackRow
 from nnpm_artifact.store.rows import namespace_id
 from nnpm_artifact.threads import Threads

@@ -7,11 +7,11 @@ from sqlalchemy import Connection
 
 from nnpm.errors import InvalidArgument, NotFound
 from nnpm.package.names import check_namespace
+from nnpm.sql.database import Database
 from nnpm_artifact.clock import Clock
 from nnpm_artifact.flushes import Flushes
 from nnpm_artifact.recipes import MAX_CHUNK_BYTES, Chunk
 from nnpm_artifact.store import chunk_rows, upload_rows
-from nnpm_artifact.store.database import Database
 from nnpm_artifact.store.rows import make_namespace
 from nnpm_artifact.store.upload_rows import Lease
 

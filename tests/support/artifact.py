@@ -1,6 +1,5 @@
 """The artifact service's rooms put together without a server, and a small client of the service."""
 
-import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -8,25 +7,28 @@ from pathlib import Path
 
 import grpc.aio
 
+import nnpm_artifact
 from nnpm.api.artifact.v1 import artifact_pb2 as pb
 from nnpm.api.artifact.v1 import artifact_pb2_grpc
+from nnpm.errors import Unavailable
 from nnpm.package.digest import format_digest
+from nnpm.sql.database import Database
 from nnpm_artifact.collection import Collection
 from nnpm_artifact.commits import Claim, Commits
 from nnpm_artifact.files import Files
 from nnpm_artifact.flushes import Flushes
 from nnpm_artifact.intake import Intakes, Stored
 from nnpm_artifact.pack_ledger import PackLedger
-from nnpm_artifact.pack_store import PackStore
+from nnpm_artifact.pack_store import PackStore, StoredPack
 from nnpm_artifact.reading import ChunkReader
 from nnpm_artifact.recipes import Chunk
 from nnpm_artifact.recovery import Recovery
 from nnpm_artifact.references import Reference, References
-from nnpm_artifact.store.database import Database
 from nnpm_artifact.store.file_rows import FileRow
 from nnpm_artifact.threads import Threads
 from nnpm_artifact.uploads import Uploads
 
+MIGRATIONS = Path(nnpm_artifact.__file__).with_name("migrations")
 CHUNK_BYTES = 64 * 1024
 MESSAGE_BYTES = 2 << 20
 
@@ -67,14 +69,57 @@ class ManualClock:
         self.now += int(seconds * 1000)
 
 
+class StumblingStore:
+    """A pack store that is out of reach for the methods named in `down`: what a dead server or disk looks like."""
+
+    def __init__(self, store: PackStore) -> None:
+        self._store = store
+        self.down: set[str] = set()
+
+    @property
+    def staging(self) -> Path:
+        return self._store.staging
+
+    def put(self, name: str, path: Path) -> None:
+        self._stumble("put")
+        self._store.put(name, path)
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        self._stumble("read")
+        return self._store.read(name, offset, length)
+
+    def size(self, name: str) -> int:
+        return self._store.size(name)
+
+    def list(self, prefix: str) -> Iterator[StoredPack]:
+        return self._store.list(prefix)
+
+    def delete(self, name: str) -> None:
+        self._stumble("delete")
+        self._store.delete(name)
+
+    def check_space(self, wanted: int) -> None:
+        self._store.check_space(wanted)
+
+    def check(self) -> None:
+        self._store.check()
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _stumble(self, method: str) -> None:
+        if method in self.down:
+            raise Unavailable("STORE_UNAVAILABLE", f"no {method} now")
+
+
 class ArtifactRooms:
     """All of the domain over a store and an SQLite database, as `__main__` composes it."""
 
     def __init__(
-        self, store: PackStore, database: Path, clock: Callable[[], int], *, lease_s: int = 3600, grace_s: int = 0
+        self, pack_store: PackStore, database: Path, clock: Callable[[], int], *, lease_s: int = 3600, grace_s: int = 0
     ) -> None:
-        self.store = store
-        self.database = Database(f"sqlite:///{database}")
+        self.store = store = StumblingStore(pack_store)
+        self.database = Database("artifact", f"sqlite:///{database}", MIGRATIONS)
         self.database.migrate()
         self.threads = Threads()
         self.flushes = Flushes()
@@ -85,9 +130,7 @@ class ArtifactRooms:
         self.commits = Commits(self.database, self.ledger, self.reader, self.uploads, self.threads)
         self.files = Files(self.database, self.reader)
         self.references = References(self.database, self.ledger, self.threads)
-        self.collection = Collection(
-            self.database, store, self.ledger, self.threads, clock, grace_ms=grace_s * 1000
-        )
+        self.collection = Collection(self.database, store, self.ledger, self.threads, clock, grace_ms=grace_s * 1000)
         self.recovery = Recovery(self.database, store, self.threads)
 
     async def start(self) -> "ArtifactRooms":
@@ -217,9 +260,3 @@ def commit_messages(
     for start in range(0, len(recipe), 8192):
         part = recipe[start : start + 8192]
         yield pb.CommitFileRequest(chunks=[pb.Chunk(digest=chunk.digest, size=chunk.size) for chunk in part])
-
-
-async def let_run(turns: int = 3) -> None:
-    """Give other tasks of the loop a few turns."""
-    for _ in range(turns):
-        await asyncio.sleep(0)

@@ -55,7 +55,9 @@ async def test_killed_at_random_points_it_never_shows_half_a_file(
     service = artifact_process(store_settings)
     committed: dict[bytes, bytes] = {}
     for turn in range(5):
-        offered = {digest(data): data for data in (content(2 * MIB + index, seed=turn * 10 + index) for index in range(4))}
+        offered = {
+            digest(data): data for data in (content(2 * MIB + index, seed=turn * 10 + index) for index in range(4))
+        }
         async with open_channel(service.address) as channel:
             client = ArtifactClient(channel)
             publishing = [asyncio.ensure_future(_publish(client, data, committed)) for data in offered.values()]

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from nnpm.api.artifact.v1 import artifact_pb2 as pb
 from nnpm.errors import ResourceExhausted, Unavailable
 from nnpm.rpc.channels import open_channel
 from support.artifact import ArtifactClient, content, cut, digest
@@ -152,9 +153,7 @@ def test_a_store_that_cannot_be_is_one_clear_line(tmp_path: Path, url: str) -> N
         service.end()
 
 
-def _delete(upload: str):
-    from nnpm.api.artifact.v1 import artifact_pb2 as pb
-
+def _delete(upload: str) -> pb.DeleteUploadRequest:
     return pb.DeleteUploadRequest(upload_id=upload)
 
 

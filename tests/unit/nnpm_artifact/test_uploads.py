@@ -62,8 +62,9 @@ async def test_a_chunk_that_is_not_its_digest_is_refused_and_those_before_it_sta
     upload = await rooms.open_upload()
     intake = rooms.intakes.open(await rooms.uploads.renew(upload))
     await intake.take([(digest(good), good)])
+    await intake.take([(digest(bad), bad[:-1] + b"x")])
     with pytest.raises(InvalidArgument) as caught:
-        await intake.take([(digest(bad), bad[:-1] + b"x")])
+        await intake.finish()
     assert caught.value.reason == "CHUNK_DIGEST_MISMATCH"
     await intake.abandon()
     assert await rooms.missing(upload, [good, bad]) == [bad]
@@ -187,3 +188,12 @@ async def test_a_message_with_too_many_bytes_is_refused(rooms: ArtifactRooms) ->
     with pytest.raises(InvalidArgument) as caught:
         await intake.take([(digest(piece), piece) for piece in pieces])
     assert caught.value.reason == "TOO_MANY_CHUNKS"
+
+
+async def test_a_wrong_chunk_followed_by_others_is_refused_by_the_next_call(rooms: ArtifactRooms) -> None:
+    intake = rooms.intakes.open(await rooms.uploads.renew(await rooms.open_upload()))
+    await intake.take([(bytes(32), b"x")])
+    with pytest.raises(InvalidArgument) as caught:
+        await intake.take([(digest(b"y"), b"y")])
+    assert caught.value.reason == "CHUNK_DIGEST_MISMATCH"
+    await intake.abandon()
