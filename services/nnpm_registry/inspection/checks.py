@@ -2,8 +2,8 @@
 
 The checker judges the model's form, and shape inference its types and shapes. Which IR version, operator sets and
 operators can run is ONNX Runtime's to say: it is made to build a session, with nothing optimised and nothing run.
-Where the checker's own knowledge is at fault (an operator that only ONNX Runtime defines, or the definition of one of
-ONNX's operators that its inference cannot follow), ONNX Runtime decides alone.
+Where the checker is narrower than the runtime (an operator that only ONNX Runtime defines, an input of no stated rank),
+or its inference cannot follow the definition of one of ONNX's own operators, ONNX Runtime decides alone.
 """
 
 import re
@@ -15,6 +15,7 @@ import onnx.shape_inference
 from nnpm_registry.records import Rejection
 
 _UNKNOWN_TO_ONNX = re.compile(r"No Op registered for (\S+) with domain_version of")
+_UNRANKED = "Field 'shape' of 'type' is required but missing"
 # Errors of inference inside the body of an operator that is defined by other operators carry the prefix twice.
 _INSIDE_A_BODY = re.compile(r"Inference error\(s\).*Inference error\(s\)", re.DOTALL)
 _IR_VERSION = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
@@ -28,13 +29,13 @@ _SILENT = 4
 _MAX_TEXT = 2000
 
 
-def check_with_onnx(model: onnx.ModelProto, encoded: bytes) -> Rejection | None:
+def check_with_onnx(encoded: bytes) -> Rejection | None:
     """What ONNX's checker, shape inference included, has against the model."""
     try:
         onnx.checker.check_model(encoded, full_check=True)
     except onnx.checker.ValidationError as error:
-        unknown = _UNKNOWN_TO_ONNX.search(str(error))
-        return None if unknown and model.ir_version > 0 else _checker_says(error)
+        narrow = _UNKNOWN_TO_ONNX.search(str(error)) or _UNRANKED in str(error)
+        return None if narrow else _checker_says(error)
     except onnx.shape_inference.InferenceError as error:
         return None if _INSIDE_A_BODY.search(str(error)) else _checker_says(error)
     except RuntimeError as error:

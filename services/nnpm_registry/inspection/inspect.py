@@ -47,7 +47,7 @@ def _inspect(file: PiecedFile, path: str, files: Mapping[str, int]) -> Report:
     weightless = without_weights(model)
     encoded = weightless.SerializeToString()
     signature, faults = read_signature(model, weightless)
-    fault = check_with_onnx(model, encoded) or check_with_runtime(encoded)
+    fault = check_with_onnx(encoded) or check_with_runtime(encoded)
     if fault is not None:
         return Report(rejections=(fault, *faults))
     if faults:

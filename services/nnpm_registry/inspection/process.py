@@ -39,6 +39,11 @@ class InspectionProcess:
             writer.close()
             await asyncio.shield(running.end())
 
+    @property
+    def pid(self) -> int:
+        """Its process id, which is its session's too."""
+        return self._process.pid
+
     async def send(self, message: Mapping[str, Any]) -> None:
         """Sends a line of JSON."""
         await self.write(json.dumps(message).encode() + b"\n")
