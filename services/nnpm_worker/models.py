@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from nnpm.errors import NnpmError, ResourceExhausted
+from nnpm.errors import Internal, NnpmError, ResourceExhausted
 from nnpm.telemetry.logs import get_logger
 from nnpm_worker.packages import Packages
 from nnpm_worker.replica import LoadLimits, Replica, Revision, open_replica
@@ -172,9 +172,19 @@ class Models:
     async def _load(self, slot: _Slot, revision: Revision, token: int) -> None:
         try:
             async with self._one_load:
-                await self._open(slot, revision, token)
+                await self._open_guarded(slot, revision, token)
         except NnpmError as error:
             self._fail(slot, error)
+
+    async def _open_guarded(self, slot: _Slot, revision: Revision, token: int) -> None:
+        try:
+            await self._open(slot, revision, token)
+        except NnpmError:
+            raise
+        except Exception as error:
+            # A fault of this code: the schedulers shall hear of it, and other models be loaded.
+            _log.exception("loading failed", revision=revision.id)
+            raise Internal("INTERNAL_ERROR", f"the worker failed to load the model: {error}") from error
 
     def _fail(self, slot: _Slot, error: NnpmError) -> None:
         revision, token = slot.status.revision, slot.status.token

@@ -57,7 +57,7 @@ class Package:
         """
         for entry in self._manifest.files:
             path = self._use.folder / entry.path
-            if _identity(os.lstat(path)) != self._verified[entry.path]:
+            if not os.path.lexists(path) or _identity(os.lstat(path)) != self._verified[entry.path]:
                 # Another worker that lays out the same file changes its count of links, and so its change time.
                 verify(path, entry)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def _from_file(path: Path, name: str, signature: Signature) -> Tensors:
             return {
                 key: _typed(arrays[key], datatypes[key].dtype if key in datatypes else None) for key in arrays.files
             }
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise FailedPrecondition("MODEL_LOAD_FAILED", f"warm-up sample {name} cannot be read: {error}") from error
 
 

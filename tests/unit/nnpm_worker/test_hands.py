@@ -1,0 +1,79 @@
+from nnpm.queue.entry import Entry, Request
+from nnpm_worker.hands import Hands, Held, HeldState
+from nnpm_worker.requests import Job
+
+
+def held(entry_id: bytes, *numbers: int, revision: str = "r", scheduler: str = "s") -> Held:
+    requests = tuple(Request(number, 0, 0, 0, b"body") for number in numbers)
+    jobs = [Job(request, 0, 0, 0) for request in requests]
+    return Held(revision, entry_id, Entry(scheduler, "unix:/x", requests), jobs, HeldState.WAITING)
+
+
+def test_an_entry_stays_in_hand_until_its_acknowledgement_is_answered() -> None:
+    hands = Hands()
+    entry = held(b"1-0", 1, 2)
+    hands.add(entry)
+    assert (len(hands), hands.requests) == (1, 2)
+    hands.done(entry)
+    assert (len(hands), hands.requests) == (1, 0)
+    acks = hands.to_acknowledge()
+    assert acks == {"r": [b"1-0"]}
+    assert hands.to_acknowledge() == acks, "an unanswered acknowledgement is sent again"
+    hands.acknowledged(acks)
+    assert len(hands) == 0
+    assert not hands.of("r")
+
+
+def test_a_body_is_let_go_as_soon_as_it_is_answered() -> None:
+    hands = Hands()
+    entry = held(b"1-0", 1)
+    hands.add(entry)
+    hands.done(entry)
+    assert entry.jobs[0].body is None
+
+
+def test_the_same_id_in_two_streams_is_two_entries() -> None:
+    hands = Hands()
+    one, two = held(b"1-0", 1, revision="a"), held(b"1-0", 2, revision="b")
+    hands.add(one)
+    hands.add(two)
+    hands.done(one)
+    hands.acknowledged(hands.to_acknowledge())
+    assert not hands.of("a")
+    assert hands.of("b")
+
+
+def test_a_cancellation_finds_its_request_before_and_after_it_comes() -> None:
+    hands = Hands()
+    hands.cancel("s", [2])
+    entry = held(b"1-0", 1, 2, 3)
+    hands.add(entry)
+    hands.cancel("s", [3])
+    hands.cancel("another", [1])
+    assert [job.cancelled for job in entry.jobs] == [False, True, True]
+
+
+def test_early_cancellations_are_bounded() -> None:
+    hands = Hands()
+    hands.cancel("s", range(20_000))
+    entry = held(b"1-0", 0, 19_999)
+    hands.add(entry)
+    assert [job.cancelled for job in entry.jobs] == [False, True]
+
+
+def test_ids_with_nothing_behind_them_are_only_acknowledged() -> None:
+    hands = Hands()
+    hands.add_empty("r", b"1-0")
+    hands.add_empty("r", b"2-0")
+    assert hands.of("r")
+    hands.acknowledged({"r": [b"1-0"]})
+    assert hands.to_acknowledge() == {"r": [b"2-0"]}
+
+
+def test_what_was_taken_back_is_forgotten_without_a_word() -> None:
+    hands = Hands()
+    entry = held(b"1-0", 1)
+    hands.add(entry)
+    hands.forget(entry)
+    assert len(hands) == 0
+    assert hands.to_acknowledge() == {}
