@@ -27,12 +27,20 @@ def linear(inputs: int = 4, outputs: int = 3, *, seed: int = 0) -> onnx.ModelPro
     )
 
 
-def identity(
-    element_type: int = TensorProto.FLOAT, shape: Sequence[Dimension] | None = ("batch", 4)
-) -> onnx.ModelProto:
-    """y = x for any datatype and shape. A shape of None is an input without a rank."""
+def identity(element_type: int = TensorProto.FLOAT, shape: Sequence[Dimension] = ("batch", 4)) -> onnx.ModelProto:
+    """y = x for any datatype and shape."""
     return make_model(
         [helper.make_node("Identity", ["x"], ["y"])], [("x", element_type, shape)], [("y", element_type, shape)]
+    )
+
+
+def identities(element_type: int) -> onnx.ModelProto:
+    """Three times y = x: a scalar, a vector and a matrix, of any size."""
+    shapes: dict[str, list[Dimension]] = {"scalar": [], "vector": ["n"], "matrix": ["a", "b"]}
+    return make_model(
+        [helper.make_node("Identity", [name], [f"same_{name}"]) for name in shapes],
+        [(name, element_type, shape) for name, shape in shapes.items()],
+        [(f"same_{name}", element_type, shape) for name, shape in shapes.items()],
     )
 
 
@@ -86,8 +94,8 @@ def constant_version(number: float) -> onnx.ModelProto:
 
 def make_model(
     nodes: Sequence[onnx.NodeProto],
-    inputs: Iterable[tuple[str, int, Sequence[Dimension] | None]],
-    outputs: Iterable[tuple[str, int, Sequence[Dimension] | None]],
+    inputs: Iterable[tuple[str, int, Sequence[Dimension]]],
+    outputs: Iterable[tuple[str, int, Sequence[Dimension]]],
     initializers: dict[str, np.ndarray] | None = None,
 ) -> onnx.ModelProto:
     """A model of the default domain from (name, element type, shape) of what goes in and comes out."""
