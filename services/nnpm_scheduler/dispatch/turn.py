@@ -284,7 +284,7 @@ class Dispatch:
         at = self._inflight.next_alarm()
         if at is None:
             return
-        delay = max(0.0, at - time.monotonic())
+        delay = max(0.001, at - time.monotonic())  # below a millisecond uvloop makes no timer, but calls soon
         loop = asyncio.get_running_loop()
         if self._timer is not None:
             if self._timer.when() <= loop.time() + delay:
