@@ -1,6 +1,5 @@
 """`nnpm infer`: calling a deployed model from the shell."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +60,8 @@ def infer(
     A row of a .npz is an index along the first axis of its arrays; a row of a .jsonl is a line such as
     {"x": [1, 2, 3, 4]}.
     """
+    import asyncio
+
     told = Output(as_json)
     if rows is not None:
         if inputs or trace or output is not None:
@@ -75,16 +76,18 @@ def infer(
 async def _infer_rows(
     model: str, source: Path, target: Path, concurrency: int, data: Path | None, output: Output
 ) -> None:
+    import time
+
     from nnpm.cli import rows, tensor_files
     from nnpm.client import AsyncClient
 
     tensor_files.check_output(target, rows.ENDINGS)
     async with AsyncClient(data) as client:
         calls, joined = rows.read_rows(source, await client.info(model))
-        started = asyncio.get_running_loop().time()
+        started = time.monotonic()
         with row_progress(output, len(calls)) as on_row:
             answers = await rows.infer_rows(client, model, calls, concurrency, on_row)
-        seconds = asyncio.get_running_loop().time() - started
+        seconds = time.monotonic() - started
     rows.write_rows(target, answers, joined)
     versions = sorted({answer.version for answer in answers})
     output.done(
@@ -142,6 +145,8 @@ async def _traced(
     client: "AsyncClient", model: str, values: dict[str, Any], version: str, timeout: float
 ) -> "tuple[Inference, tuple[Span, ...]]":
     """One call under a sampled span, and the trace of it from the mesh's ring."""
+    import asyncio
+
     from opentelemetry import trace as api
 
     from nnpm.errors import FailedPrecondition

@@ -25,18 +25,24 @@ class Output:
     def result(self, value: Mapping[str, Any], render: "Callable[[Console], None]") -> None:
         """The command's result: `value` as JSON, or whatever `render` prints."""
         if self.as_json:
-            sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False) + "\n")
+            self._document(value)
         else:
             render(console())
 
     def done(self, value: Mapping[str, Any], text: str) -> None:
-        """A result that one line of plain text tells."""
-        self.result(value, lambda screen: screen.print(text, markup=False, highlight=False, soft_wrap=True))
+        """A result that plain text tells."""
+        if self.as_json:
+            self._document(value)
+        else:
+            sys.stdout.write(f"{text}\n")
 
     def note(self, text: str) -> None:
         """A remark beside the result, on stderr; programs do not get it."""
         if not self.as_json:
             sys.stderr.write(f"{text}\n")
+
+    def _document(self, value: Mapping[str, Any]) -> None:
+        sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def console(*, stderr: bool = False) -> "Console":

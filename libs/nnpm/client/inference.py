@@ -113,6 +113,8 @@ def to_array(name: str, value: Any, datatype: str) -> NDArray[Any]:
             return np.array(value, dtype=np.object_)
         if kind.dtype.kind in "iu":
             return _integers(value, kind.dtype)
+        if kind.name == "BF16":  # which reads no texts, such as NaN
+            return np.asarray(value, dtype=np.float32).astype(kind.dtype)
         return np.asarray(value, dtype=kind.dtype)
     except (ValueError, TypeError, OverflowError) as fault:
         raise InvalidArgument(
