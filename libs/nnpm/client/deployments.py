@@ -96,7 +96,7 @@ class Deployments:
         """Waits until that revision, or a later one, serves.
 
         Raises:
-            FailedPrecondition: it can't be loaded; with the reason and what the worker says.
+            FailedPrecondition: it can't be loaded, with the reason and what the worker says; or DEPLOYMENT_PAUSED.
             DeadlineExceeded: not ready after `timeout` seconds; says how far it is.
         """
         latest = deployment
@@ -110,6 +110,8 @@ class Deployments:
                                 return latest
                             if latest.revision >= deployment.revision and latest.state == _PERMANENT_FAILURE:
                                 raise _failure(latest)
+                            if latest.state == "paused":
+                                raise _paused(latest)
                     except Unavailable as fault:
                         await patience.wait(fault)
         except TimeoutError:
@@ -131,5 +133,14 @@ def _failure(deployment: Deployment) -> FailedPrecondition:
     return FailedPrecondition(
         deployment.reason or "MODEL_LOAD_FAILED",
         f"{deployment.name} cannot serve {deployment.package}@{deployment.selector}: {deployment.message}",
+        metadata={"deployment": deployment.name},
+    )
+
+
+def _paused(deployment: Deployment) -> FailedPrecondition:
+    return FailedPrecondition(
+        "DEPLOYMENT_PAUSED",
+        f"deployment {deployment.name} is paused, so nothing of it is loaded",
+        hint=f"nnpm resume {deployment.name}",
         metadata={"deployment": deployment.name},
     )
