@@ -46,8 +46,10 @@ async def serve(settings: ArtifactSettings, stop: asyncio.Event) -> None:
         threads, asking = Threads(), Threads(1)
         stack.callback(threads.close)
         stack.callback(asking.close)
+        flushes = Flushes()
+        stack.push_async_callback(flushes.close)
         readiness = Readiness(store, database, asking)
-        ledger = PackLedger(store, database, threads, wall_clock)
+        ledger = PackLedger(store, database, threads, flushes, wall_clock)
 
         await readiness.wait(stop)
         if stop.is_set():
@@ -57,8 +59,6 @@ async def serve(settings: ArtifactSettings, stop: asyncio.Event) -> None:
 
         grace_ms = settings.artifact_garbage_grace_seconds * 1000
         collection = Collection(database, store, ledger, threads, wall_clock, grace_ms=grace_ms)
-        flushes = Flushes()
-        stack.push_async_callback(flushes.close)
         uploads = Uploads(database, flushes, wall_clock, lease_ms=settings.artifact_lease_seconds * 1000)
         reader = ChunkReader(store, database, threads)
         service = ArtifactService(

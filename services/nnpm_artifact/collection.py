@@ -118,16 +118,16 @@ class Collection:
 
         try:
             await self._threads.run(self._copy, old, kept, builder)
-            await self._ledger.keep(builder, old.namespace_id, record)
-        finally:
+        except BaseException:
             builder.close()
+            raise
+        await self._ledger.keep(builder, old.namespace_id, record)
         return builder.size
 
     def _copy(self, old: PackRow, kept: list[Entry], builder: PackBuilder) -> None:
         for entry in kept:
             data = open_entry(entry, self._store.read(old.name, entry.offset, entry.stored), old.name)
             self._ledger.add(builder, {entry.digest: bytes(data)})
-        builder.finish()
 
 
 def _mark(connection: Connection, now: int) -> None:

@@ -52,21 +52,27 @@ class Commits:
         if not 0 <= claim.size <= MAX_FILE_BYTES:
             raise InvalidArgument("INVALID_FILE_SIZE", f"a file has 0 to {MAX_FILE_BYTES} bytes, not {claim.size}")
         lease = await self._uploads.renew(upload_id)
-        known = await self._database.read(file_rows.find, lease.namespace, claim.digest)
         builder = self._ledger.start(PackKind.RECIPE, lease.namespace)
         try:
-            whole = hashlib.sha256()
-            async with aclosing(_parts(claim, recipe)) as parts:
-                async for part in parts:
-                    lease = await self._uploads.prolong(lease)
-                    await self._check_part(lease, part, whole.update if known is None else None)
-                    await self._threads.run(self._stage, builder, part)
-            if known is None and whole.digest() != claim.digest:
-                raise _wrong_digest(claim, whole.digest())
-            await self._threads.run(builder.finish)
-            return await self._ledger.keep(builder, lease.namespace_id, self._record(lease, claim, builder))
-        finally:
+            await self._verify(lease, claim, recipe, builder)
+        except BaseException:
             builder.close()
+            raise
+        return await self._ledger.keep(builder, lease.namespace_id, self._record(lease, claim, builder))
+
+    async def _verify(
+        self, lease: Lease, claim: Claim, recipe: AsyncIterator[Sequence[Chunk]], builder: PackBuilder
+    ) -> None:
+        """Check the recipe and, unless the file is there already, the content; write the parts into the pack."""
+        known = await self._database.read(file_rows.find, lease.namespace, claim.digest)
+        whole = hashlib.sha256()
+        async with aclosing(_parts(claim, recipe)) as parts:
+            async for part in parts:
+                lease = await self._uploads.prolong(lease)
+                await self._check_part(lease, part, whole.update if known is None else None)
+                await self._threads.run(self._stage, builder, part)
+        if known is None and whole.digest() != claim.digest:
+            raise _wrong_digest(claim, whole.digest())
 
     async def _check_part(self, lease: Lease, part: Part, update: Callable[[memoryview], None] | None) -> None:
         """Every chunk must be the upload's; with `update` the part's content is read, verified and handed to it."""

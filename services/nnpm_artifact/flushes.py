@@ -16,16 +16,16 @@ class Flushes:
     def __init__(self) -> None:
         self._running: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
 
-    def start(self, upload_id: str, flush: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run `flush` as a task. Whoever awaits it does so through `asyncio.shield`."""
+    def start(self, key: str, flush: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `flush` as a task, under `key` (an upload's id). Whoever awaits it does so through `asyncio.shield`."""
         task = asyncio.get_running_loop().create_task(flush)
-        self._running[upload_id].add(task)
-        task.add_done_callback(lambda done: self._forget(upload_id, done))
+        self._running[key].add(task)
+        task.add_done_callback(lambda done: self._forget(key, done))
         return task
 
-    async def settled(self, upload_id: str) -> None:
-        """Wait until nothing of this upload is on its way, 20 s at most: later it counts as not stored."""
-        if running := self._running.get(upload_id):
+    async def settled(self, key: str) -> None:
+        """Wait until nothing under this key is on its way, 20 s at most: later it counts as not stored."""
+        if running := self._running.get(key):
             await asyncio.wait(running, timeout=_SETTLE_S)
 
     async def close(self) -> None:
@@ -33,10 +33,10 @@ class Flushes:
         while running := [task for tasks in self._running.values() for task in tasks]:
             await asyncio.wait(running)
 
-    def _forget(self, upload_id: str, task: asyncio.Task[Any]) -> None:
-        tasks = self._running[upload_id]
+    def _forget(self, key: str, task: asyncio.Task[Any]) -> None:
+        tasks = self._running[key]
         tasks.discard(task)
         if not tasks:
-            self._running.pop(upload_id)
+            self._running.pop(key)
         if not task.cancelled():
             task.exception()  # seen here as well: the call that would have told of it may be gone

@@ -163,7 +163,8 @@ class Intake:
             raise
         builder, self._builder = self._builder, None
         self._flushing, self._building = self._building, set()
-        self._flush = self._parts.flushes.start(self._lease.upload_id, self._keep(builder))
+        keep = self._parts.ledger.keep(builder, self._lease.namespace_id, self._record(builder.entries))
+        self._flush = self._parts.flushes.start(self._lease.upload_id, keep)
 
     def _drop_pack(self) -> None:
         """Give up the pack that fills, when there is no place for it."""
@@ -179,13 +180,6 @@ class Intake:
         self._flush, self._flushing = None, set()
         self._chunks += len(new)
         self._bytes += stored_bytes(new)
-
-    async def _keep(self, builder: PackBuilder) -> list[Entry]:
-        try:
-            await self._parts.threads.run(builder.finish)
-            return await self._parts.ledger.keep(builder, self._lease.namespace_id, self._record(builder.entries))
-        finally:
-            builder.close()
 
     def _record(self, entries: Sequence[Entry]) -> Callable[[Connection, PackRow], list[Entry]]:
         """What the transaction does that makes a pack of this stream visible."""

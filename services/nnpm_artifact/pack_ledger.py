@@ -6,6 +6,7 @@ Out: row DELETING, in the transaction that takes the last of its contents away -
 Hence every object in the store has a row, and whatever is WRITING when the service starts is left from a crash.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
@@ -16,6 +17,7 @@ from nnpm.errors import DataLoss, NnpmError, NotFound
 from nnpm.sql.database import Database
 from nnpm.telemetry.logs import get_logger
 from nnpm_artifact.clock import Clock
+from nnpm_artifact.flushes import Flushes
 from nnpm_artifact.pack_store import PackStore
 from nnpm_artifact.packs import PackBuilder, PackKind, new_name, read_footer, start_pack, stored_bytes
 from nnpm_artifact.store import chunk_rows, pack_rows
@@ -26,20 +28,22 @@ from nnpm_artifact.threads import Threads
 T = TypeVar("T")
 
 _AT_ONCE = 100
+_FLUSH = "pack"
 
 
 class PackLedger:
     """Keeps the rows of packs and their objects in step."""
 
-    def __init__(self, store: PackStore, database: Database, threads: Threads, clock: Clock) -> None:
+    def __init__(self, store: PackStore, database: Database, threads: Threads, flushes: Flushes, clock: Clock) -> None:
         self._store = store
         self._database = database
         self._threads = threads
+        self._flushes = flushes
         self._clock = clock
         self._log = get_logger("packs")
 
     def start(self, kind: PackKind, namespace: str) -> PackBuilder:
-        """A builder for a new pack; its user closes it. Raises ResourceExhausted DISK_FULL."""
+        """A builder for a new pack; its user closes it, or lets `keep` do so. Raises ResourceExhausted DISK_FULL."""
         return start_pack(self._store.staging, kind, namespace, self._clock())
 
     def add(self, builder: PackBuilder, entries: Mapping[bytes, bytes]) -> None:
@@ -49,26 +53,32 @@ class PackLedger:
             builder.add(digest, data)
 
     async def keep(self, builder: PackBuilder, namespace_id: int, record: Callable[[Connection, PackRow], T]) -> T:
-        """Make a finished pack durable and visible: `record` runs in the transaction that sets it READY.
+        """Make a pack durable and visible: `record` runs in the transaction that sets it READY. Closes the builder.
 
-        When anything fails the object is due for deletion, and the error is the caller's.
+        When anything fails the object is due for deletion, and the error is the caller's. A caller that is cancelled
+        does not stop it midway.
         """
-        name = new_name(builder.kind)
-        pack = await self._database.write(
-            pack_rows.begin,
-            name,
-            namespace_id,
-            builder.kind,
-            size=builder.size,
-            content=stored_bytes(builder.entries),
-        )
+        return await asyncio.shield(self._flushes.start(_FLUSH, self._keep(builder, namespace_id, record)))
+
+    async def _keep(self, builder: PackBuilder, namespace_id: int, record: Callable[[Connection, PackRow], T]) -> T:
         try:
-            await self._threads.run(self._store.put, name, builder.path)
-            return await self._database.write(record, pack)
-        except NnpmError:
-            with suppress(NnpmError):  # the index may be what failed; the next start finds the row as it is
-                await self._database.write(pack_rows.set_state, pack.id, PackState.DELETING)
-            raise
+            await self._threads.run(builder.finish)
+            pack = await self._begin(builder, namespace_id)
+            try:
+                await self._threads.run(self._store.put, pack.name, builder.path)
+                return await self._database.write(record, pack)
+            except NnpmError:
+                with suppress(NnpmError):  # the index may be what failed; the next start finds the row as it is
+                    await self._database.write(pack_rows.set_state, pack.id, PackState.DELETING)
+                raise
+        finally:
+            builder.close()
+
+    async def _begin(self, builder: PackBuilder, namespace_id: int) -> PackRow:
+        content = stored_bytes(builder.entries)
+        return await self._database.write(
+            pack_rows.begin, new_name(builder.kind), namespace_id, builder.kind, size=builder.size, content=content
+        )
 
     async def delete_due(self) -> tuple[int, int]:
         """Delete the objects of all packs that are due for it: how many, and their bytes.

@@ -82,10 +82,10 @@ class References:
 
         try:
             await self._threads.run(self._ledger.add, builder, {hashlib.sha256(encoded).digest(): encoded})
-            await self._threads.run(builder.finish)
-            await self._ledger.keep(builder, known, record)
-        finally:
+        except BaseException:
             builder.close()
+            raise
+        await self._ledger.keep(builder, known, record)
 
     async def remove(self, namespace: str, referrer: str) -> None:
         """Let go of all files that `referrer` holds in a namespace. Holding none is no error."""

@@ -123,7 +123,7 @@ class ArtifactRooms:
         self.database.migrate()
         self.threads = Threads()
         self.flushes = Flushes()
-        self.ledger = PackLedger(store, self.database, self.threads, clock)
+        self.ledger = PackLedger(store, self.database, self.threads, self.flushes, clock)
         self.uploads = Uploads(self.database, self.flushes, clock, lease_ms=lease_s * 1000)
         self.reader = ChunkReader(store, self.database, self.threads)
         self.intakes = Intakes(self.database, self.ledger, self.uploads, self.flushes, self.threads)

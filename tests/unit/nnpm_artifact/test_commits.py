@@ -156,3 +156,21 @@ async def test_a_chunk_damaged_in_the_store_is_found_by_the_commit_and_healed_by
     await rooms.send(upload, [pieces[1]])
     await rooms.commit(upload, data)
     assert await rooms.read(digest(data)) == data
+
+
+async def test_a_caller_that_goes_away_leaves_nothing_half_done(rooms: ArtifactRooms) -> None:
+    data = content(1_000_000)
+    upload = await rooms.open_upload()
+    await rooms.send(upload, cut(data))
+    for turns in range(0, 60, 3):
+        task = asyncio.create_task(rooms.commit(upload, data))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+    await rooms.flushes.close()
+    assert list(rooms.store.staging.iterdir()) == []
+    await rooms.commit(upload, data)
+    await rooms.collection.collect()
+    assert len(rooms.packs("recipe/")) == 1
+    assert await rooms.read(digest(data)) == data

@@ -81,11 +81,9 @@ async def test_a_pack_that_was_put_but_not_indexed_is_taken_in_at_the_start(
     upload = await old_rooms.open_upload()
     builder = old_rooms.ledger.start(PackKind.CHUNKS, "acme")
     old_rooms.ledger.add(builder, {digest(piece): piece for piece in pieces})
-    builder.finish()
     namespace_id = (await old_rooms.uploads.renew(upload)).namespace_id
     with pytest.raises(_KilledError):
         await old_rooms.ledger.keep(builder, namespace_id, _dies)
-    builder.close()
     assert len(old_rooms.packs("chunks/")) == 1
     rooms = await _reopened(old_rooms, tmp_path, clock, lose_index=False)
     try:
