@@ -94,10 +94,9 @@ class InferenceService:
     async def model_ready(self, request: pb.ModelReadyRequest, _context: object) -> pb.ModelReadyResponse:
         """A warm replica serves the model. As with Triton, what is unknown is not ready: a client may poll early."""
         try:
-            self._routes.resolve(request.name, request.version)
+            return pb.ModelReadyResponse(ready=self._routes.resolve(request.name, request.version).serves)
         except (NotFound, Unavailable, FailedPrecondition):
             return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=True)
 
     async def server_metadata(self, _request: pb.ServerMetadataRequest, _context: object) -> pb.ServerMetadataResponse:
         """Who answers."""

@@ -4,6 +4,7 @@ Control publishes an immutable table after every change; a call resolves against
 revision that it got.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from dataclasses import dataclass
 from nnpm.errors import FailedPrecondition, NnpmError, NotFound, Unavailable
 from nnpm.package.ranges import Range
 from nnpm.package.versions import Version
+
+REPLICAS_RETURN = 10.0
+"""Seconds after the loss of a revision's last warm replica during which calls are still taken in: they wait for the
+next one. A revision that never was warm takes none."""
 
 MOST_REMEMBERED = 4_096
 """Resolved names kept for a table: clients choose the names, so there may be any number of them."""
@@ -90,6 +95,7 @@ class Routes:
         self._resolved: dict[tuple[str, str], RevisionRoute] = {}
         self._by_id: dict[str, RevisionRoute] = {}
         self._left: dict[str, float] = {}
+        self._warm_until: dict[str, float] = {}
         self._watchers: list[Callable[[], None]] = []
 
     @property
@@ -111,6 +117,11 @@ class Routes:
         self._left |= dict.fromkeys(before.keys() - self._by_id.keys(), now)
         for revision_id in self._by_id.keys() & self._left.keys():
             del self._left[revision_id]
+        self._warm_until = {
+            revision.id: math.inf if revision.ready else min(self._warm_until[revision.id], now + REPLICAS_RETURN)
+            for revision in self._by_id.values()
+            if revision.ready or revision.id in self._warm_until
+        }
         for changed in self._watchers:
             changed()
 
@@ -127,7 +138,7 @@ class Routes:
         return retired
 
     def resolve(self, model_name: str, model_version: str) -> RevisionRoute:
-        """The revision that takes a new call.
+        """The revision that takes a new call; it may have lost its last replica a moment ago.
 
         Args:
             model_name: a deployment, a package, or `package@range`.
@@ -143,7 +154,7 @@ class Routes:
         revision = self._resolved.get(key)
         if revision is None:
             revision = self._serving(self.deployment(model_name), model_name, model_version)
-            if len(self._resolved) < MOST_REMEMBERED:
+            if revision.ready and len(self._resolved) < MOST_REMEMBERED:
                 self._resolved[key] = revision
         return revision
 
@@ -199,6 +210,10 @@ class Routes:
                 raise _not_served(model_name, f"{model_name} in no version {model_version!r}", [deployment])
         for revision in reversed(candidates):
             if revision.serves:
+                return revision
+        now = time.monotonic()
+        for revision in reversed(candidates):
+            if self._warm_until.get(revision.id, 0.0) > now:
                 return revision
         raise Unavailable(
             "MODEL_NOT_READY",

@@ -1,5 +1,6 @@
 """From the name that a client asked for to the revision that answers."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from nnpm.errors import NnpmError
 from nnpm_scheduler.dispatch.routes import (
     MOST_REMEMBERED,
+    REPLICAS_RETURN,
     DeploymentRoute,
     RevisionRoute,
     Routes,
@@ -89,6 +91,20 @@ def test_without_a_warm_replica_the_model_is_not_ready() -> None:
     error = refusal(routes(replace(ONE, revisions=(revision(1, "1.2.0", ready=0),))), "acme-tiny")
     assert (error.code, error.reason, error.retry_after) == ("UNAVAILABLE", "MODEL_NOT_READY", 1.0)
     assert refusal(routes(replace(ONE, revisions=())), "acme-tiny").reason == "MODEL_NOT_READY"
+
+
+def test_calls_wait_for_a_replica_to_return_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = routes(ONE)
+    gone = replace(ONE, revisions=(replace(ONE.revisions[0], ready=0),))
+    served.replace(RouteTable((gone,)))
+    served.replace(RouteTable((gone,)))
+    route = served.resolve("acme-tiny", "")
+    assert (route.version, route.serves) == ("1.2.0", False)
+    later = time.monotonic() + REPLICAS_RETURN + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert refusal(served, "acme-tiny").reason == "MODEL_NOT_READY"
+    served.replace(RouteTable((ONE,)))
+    assert served.resolve("acme-tiny", "").serves
 
 
 def test_new_calls_go_to_the_newest_warm_revision_that_does_not_drain() -> None:
