@@ -49,27 +49,57 @@ def probe(model: Model, signature: Signature, samples: Sequence[Tensors], most_r
         signature: of the model.
         samples: real inputs (the package's warm-up), which say what free inner axes look like; may be empty.
         most_rows: no more than this is tried.
-        seconds: after these no larger size is tried. A model too slow for the first sizes is not joined.
+        seconds: that it may take. What was proven until then holds; less than the first sizes is no proof.
     """
-    deadline = time.monotonic() + seconds
+    rows = 1
     try:
         _check_signature(signature)
-        sampler = _sampler(model, signature, samples)
-        for sizes in FIRST_SIZES:
-            _check_sizes(model, sampler, sizes)
-            if time.monotonic() > deadline:
-                return Verdict(1, f"too slow to prove within {seconds:g} s")
-        rows = sum(FIRST_SIZES[-1])
-        for sizes in _larger_sizes(most_rows):
-            started = time.monotonic()
-            _check_sizes(model, sampler, sizes)
-            rows = sum(sizes)
-            # The next size is about twice this one: begin it only if it will be done in time.
-            if time.monotonic() + 3 * (time.monotonic() - started) > deadline:
-                break
+        trial = _Trial(model, time.monotonic() + seconds)
+        sampler = _sampler(trial, signature, samples)
+        for sizes in (*FIRST_SIZES, *_larger_sizes(most_rows)):
+            _check_sizes(trial, sampler, sizes)
+            if sizes not in FIRST_SIZES[:-1]:
+                rows = sum(sizes)
+    except _TimeIsUp:
+        if rows == 1:
+            return Verdict(1, f"it could not be proven within {seconds:g} s")
     except Refuted as reason:
         return Verdict(1, str(reason))
     return Verdict(min(rows, most_rows), "proven")
+
+
+class _TimeIsUp(Exception):
+    """No more may be tried."""
+
+
+class _Trial:
+    """The model as the probe runs it: until the time is up."""
+
+    def __init__(self, model: Model, deadline: float) -> None:
+        self._model = model
+        self._deadline = deadline
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """Raises NnpmError when the model refuses."""
+        if time.monotonic() > self._deadline:
+            raise _TimeIsUp
+        return self._model.run(inputs, ())
+
+    def joined(self, inputs: Tensors) -> Tensors:
+        """Raises Refuted when the model refuses."""
+        try:
+            return self.run(inputs)
+        except NnpmError as error:
+            raise Refuted(f"it refuses joined what it takes alone: {error.message}") from error
+
+    def alone(self, parts: Sequence[Sample], *, required: bool) -> list[Tensors] | None:
+        """Each part's answer; None when the model does not take one, and need not."""
+        try:
+            return [self.run(part) for part in parts]
+        except NnpmError as error:
+            if required:
+                raise Refuted(f"it refuses an input of its signature: {error.message}") from error
+            return None
 
 
 def _check_signature(signature: Signature) -> None:
@@ -97,14 +127,14 @@ def _parts(total: int) -> tuple[int, ...]:
     return (1, 2, half - 2, total - half - 1)
 
 
-def _sampler(model: Model, signature: Signature, samples: Sequence[Tensors]) -> Sampler:
+def _sampler(trial: _Trial, signature: Signature, samples: Sequence[Tensors]) -> Sampler:
     """A sampler whose inner axes the model accepts: the warm-up's, else the first of some sizes that runs."""
     candidates = [Sampler.like(signature, sample) for sample in samples]
     candidates += [Sampler.with_inner(signature, inner) for inner in (8, 4, 16, 32, 64, 224, 1, 128, 256)]
     why = ""
     for sampler in candidates:
         try:
-            model.run(sampler.sample("plain", rows=1, seed=0), ())
+            trial.run(sampler.sample("plain", rows=1, seed=0))
         except NnpmError as error:
             why = error.message
         else:
@@ -114,20 +144,21 @@ def _sampler(model: Model, signature: Signature, samples: Sequence[Tensors]) -> 
     raise Refuted(f"no input could be made that it takes: {why}")
 
 
-def _check_sizes(model: Model, sampler: Sampler, sizes: Sequence[int]) -> None:
+def _check_sizes(trial: _Trial, sampler: Sampler, sizes: Sequence[int]) -> None:
     """Checks 1 to 3 at these sizes, for each kind of data that the model takes alone."""
     for seed, kind in enumerate(sampler.kinds):
         parts = [sampler.sample(kind, rows, seed=100 * seed + index) for index, rows in enumerate(sizes)]
-        alone = _alone(model, parts, required=kind in sampler.required)
+        alone = trial.alone(parts, required=kind in sampler.required)
         if alone is None:
             continue
-        joined = _run(model, _join(parts))
-        _same_bits(joined, _run(model, _join(parts)), "it answers differently when asked twice")
+        joined = trial.joined(_join(parts))
         _equal_within_rounding(joined, alone, sizes)
-        _check_neighbours(model, sampler, parts, joined)
+        if kind == sampler.kinds[0]:
+            _same_bits(joined, trial.joined(_join(parts)), "it answers differently when asked twice")
+            _check_neighbours(trial, sampler, parts, joined)
 
 
-def _check_neighbours(model: Model, sampler: Sampler, parts: Sequence[Sample], joined: Tensors) -> None:
+def _check_neighbours(trial: _Trial, sampler: Sampler, parts: Sequence[Sample], joined: Tensors) -> None:
     """Check 3: with other neighbours after it, and then before it, a part's answer keeps its bits."""
     for kept in (0, len(parts) - 1):
         start = sum(_rows(part) for part in parts[:kept])
@@ -137,27 +168,14 @@ def _check_neighbours(model: Model, sampler: Sampler, parts: Sequence[Sample], j
                 part if index == kept else sampler.sample(kind, _rows(part), seed=7000 + 10 * seed + index)
                 for index, part in enumerate(parts)
             ]
-            # A neighbour that the model does not take even alone says nothing about joining.
-            if _alone(model, [part for index, part in enumerate(others) if index != kept], required=False) is None:
-                continue
-            found = _run(model, _join(others))
+            try:
+                found = trial.run(_join(others))
+            except NnpmError as error:
+                # A neighbour that the model does not take even alone says nothing about joining.
+                if trial.alone([part for index, part in enumerate(others) if index != kept], required=False) is None:
+                    continue
+                raise Refuted(f"it refuses joined what it takes alone: {error.message}") from error
             _same_bits(_part(joined, rows), _part(found, rows), "a row's answer depends on its neighbours")
-
-
-def _alone(model: Model, parts: Sequence[Sample], *, required: bool) -> list[Tensors] | None:
-    try:
-        return [model.run(part, ()) for part in parts]
-    except NnpmError as error:
-        if required:
-            raise Refuted(f"it refuses an input of its signature: {error.message}") from error
-        return None
-
-
-def _run(model: Model, inputs: Tensors) -> Tensors:
-    try:
-        return model.run(inputs, ())
-    except NnpmError as error:
-        raise Refuted(f"it refuses joined what it takes alone: {error.message}") from error
 
 
 def _join(parts: Sequence[Sample]) -> Sample:

@@ -47,7 +47,7 @@ class WorkerSettings(ServiceSettings):
         64, ge=1, le=65_536, description="Rows joined at most where a deployment says nothing."
     )
     worker_probe_seconds: float = Field(
-        10.0, ge=0, description="Time for finding out, at load, whether a model's requests may be joined, seconds."
+        15.0, ge=0, description="Time for finding out, at load, whether a model's requests may be joined, seconds."
     )
     worker_run_seconds: float = Field(
         300.0,
