@@ -11,6 +11,8 @@ from support.mesh import Mesh
 from support.otlp_receiver import OtlpReceiver, ReceivedSpan
 from support.waiting import wait_until
 
+SERVICES = {"nnpm-client", "nnpm-scheduler", "nnpm-worker"}
+
 
 @pytest.fixture
 def receiver() -> Iterator[OtlpReceiver]:
@@ -36,29 +38,32 @@ def test_one_trace_over_client_scheduler_worker_and_runtime(
     mesh = traced_mesh
     mesh.publish(models.save(models.linear(), tmp_path), "test/traced")
     mesh.deploy("test/traced")
-    mesh.infer("test/traced", {"x": np.ones((1, 4), dtype=np.float32)}, tmp_path)
+    mesh.infer("test/traced", {"x": np.ones((1, 4), dtype=np.float32)}, tmp_path, "--trace")
 
     def whole() -> list[ReceivedSpan]:
-        for span in receiver.spans:
-            if "ModelInfer" in span.name:
-                trace = receiver.trace(span.trace_id)
-                services = {part.service for part in trace}
-                if len(services) >= 3 and any("batch" in part.name for part in receiver.spans):
+        """The trace that begins in the client, once all its services have reported."""
+        for root in receiver.spans:
+            if root.service == "nnpm-client" and not root.parent_id:
+                trace = receiver.trace(root.trace_id)
+                if {span.service for span in trace} >= SERVICES and _batches(receiver, root.trace_id):
                     return trace
         return []
 
-    trace = wait_until(whole, 15, what=f"a whole trace; came: {sorted({s.service for s in receiver.spans})}")
-    services = {span.service for span in trace}
-    assert any("scheduler" in service for service in services), services
-    assert any("worker" in service for service in services), services
-    assert len(services) == 3, services
+    trace = wait_until(whole, 15, what="a whole trace")
     ids = {span.span_id for span in trace}
     (root,) = (span for span in trace if span.parent_id not in ids)
-    assert "scheduler" not in root.service
-    assert "worker" not in root.service
-    assert any("run" in span.name for span in trace), [span.name for span in trace]
-    linked = [span for span in receiver.spans if any(link[0] == root.trace_id for link in span.links)]
-    assert any("batch" in span.name for span in linked), [span.name for span in receiver.spans]
+    assert root.service == "nnpm-client"
+    assert {span.service for span in trace} == SERVICES
+    assert "nnpm.runtime.run" in [span.name for span in trace if span.service == "nnpm-worker"]
+
+
+def _batches(receiver: OtlpReceiver, trace_id: str) -> list[ReceivedSpan]:
+    """The worker's batch spans that link to a trace."""
+    return [
+        span
+        for span in receiver.spans
+        if span.service == "nnpm-worker" and "batch" in span.name and any(link[0] == trace_id for link in span.links)
+    ]
 
 
 def test_infer_trace_prints_the_tree_with_no_other_software(mesh: Mesh, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ class Mesh:
         """Deploy and wait until it serves."""
         self.cli("deploy", reference, "--wait", *options, timeout=timeout)
 
-    def infer(self, model: str, inputs: Mapping[str, np.ndarray], folder: Path) -> dict[str, np.ndarray]:
+    def infer(self, model: str, inputs: Mapping[str, np.ndarray], folder: Path, *options: str) -> dict[str, np.ndarray]:
         """The outputs of `nnpm infer`; `folder` takes the files."""
         arguments = []
         for number, (name, value) in enumerate(inputs.items()):
@@ -111,7 +111,7 @@ class Mesh:
             np.save(path, value)
             arguments += ["-i", f"{name}={path}"]
         output = folder / "output.npz"
-        self.cli("infer", model, *arguments, "-o", str(output))
+        self.cli("infer", model, *arguments, "-o", str(output), *options)
         with np.load(output) as arrays:
             return dict(arrays)
 
