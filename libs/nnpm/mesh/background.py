@@ -31,21 +31,14 @@ def run_in_background(options: UpOptions, environ: Mapping[str, str]) -> MeshSta
     folder.logs.mkdir(exist_ok=True)
     ear, mouth = os.pipe()
     try:
-        with folder.log_file(OWN_NAME).open("ab") as log:
-            command = [sys.executable, "-m", "nnpm.mesh", str(folder.root), "--ready-fd", str(mouth)]
-            command += ["--workers", str(options.workers), "--timeout", str(options.timeout)]
-            command += [] if options.port_base is None else ["--port-base", str(options.port_base)]
-            supervisor = subprocess.Popen(  # noqa: S603 -- this very program
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=dict(environ),
-                pass_fds=[mouth],
-                start_new_session=True,
-            )
-        os.close(mouth)
-        message = _hear(ear, supervisor, options.timeout)
+        supervisor = _start(options, folder, environ, mouth)
+        try:
+            os.close(mouth)
+            message = _hear(ear, supervisor, options.timeout)
+        except BaseException:  # Ctrl-C included: then nothing is to go on without us
+            supervisor.terminate()
+            supervisor.wait(STOPPING)
+            raise
     finally:
         os.close(ear)
     if "error" in message:
@@ -77,23 +70,32 @@ class Starter:
         os.close(descriptor)
 
 
+def _start(options: UpOptions, folder: DataFolder, environ: Mapping[str, str], mouth: int) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "nnpm.mesh", str(folder.root), "--ready-fd", str(mouth)]
+    command += ["--workers", str(options.workers), "--timeout", str(options.timeout)]
+    command += [] if options.port_base is None else ["--port-base", str(options.port_base)]
+    with folder.log_file(OWN_NAME).open("ab") as log:
+        return subprocess.Popen(  # noqa: S603 -- this very program
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=dict(environ),
+            pass_fds=[mouth],
+            start_new_session=True,
+        )
+
+
 def _hear(ear: int, supervisor: "subprocess.Popen[bytes]", timeout: float) -> Mapping[str, Any]:
-    """The one line of the background process: `{}`, or `{"error": ...}`."""
+    """The one line of the background process: `{}`, or `{"error": ...}`. Raises MESH_START_FAILED when none comes."""
     until = time.monotonic() + timeout + STOPPING  # it keeps the timeout itself, and then stops what it started
     line = b""
-    try:
-        while not line.endswith(b"\n"):
-            readable, _, _ = select.select([ear], [], [], max(0.0, until - time.monotonic()))
-            piece = os.read(ear, 4096) if readable else b""
-            if not piece:  # it is dead, or hangs
-                break
-            line += piece
-    except KeyboardInterrupt:
-        supervisor.terminate()
-        raise
-    if not line.endswith(b"\n"):
-        supervisor.terminate()
-        raise _silent(supervisor)
+    while not line.endswith(b"\n"):
+        readable, _, _ = select.select([ear], [], [], max(0.0, until - time.monotonic()))
+        piece = os.read(ear, 4096) if readable else b""
+        if not piece:  # it is dead, or hangs
+            raise _silent(supervisor)
+        line += piece
     message: Mapping[str, Any] = json.loads(line)
     return message
 

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from nnpm.mesh.data_folder import FORMAT, DataFolder
+from nnpm.mesh.data_folder import FORMAT, DataFolder, lock_holder
 from nnpm.mesh.down import stop_mesh
 from support.little_mesh.running import LittleMesh, alive
 from support.ports import free_ports
+from support.processes import Process
 from support.waiting import wait_until
 
 Start = Callable[..., LittleMesh]
@@ -120,6 +121,19 @@ def test_up_names_the_port_that_is_taken_and_by_whom(tmp_path: Path) -> None:
     assert f"port {base + 2} on 127.0.0.1 is taken by" in done.stderr
     assert f"(pid {os.getpid()})" in done.stderr
     assert "hint: " in done.stderr
+
+
+def test_an_interrupted_start_in_the_background_leaves_nothing(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    command = [*PROGRAM, "up", "--data", str(data), "--port-base", "0", "--detach"]
+    with Process(command, tmp_path / "out") as process:
+        wait_until(lambda: lock_holder(DataFolder.at(data)), 20.0, what="the supervisor has begun")
+        supervisor = lock_holder(DataFolder.at(data))
+        process.signal(signal.SIGINT)
+        assert process.wait(30.0) == 130
+    assert supervisor is not None
+    assert not alive(supervisor.pid)
+    assert lock_holder(DataFolder.at(data)) is None
 
 
 def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
