@@ -77,7 +77,9 @@ async def serve(settings: ArtifactSettings, stop: asyncio.Event) -> None:
         get_logger("artifact").info("listening", address=server.address, store=settings.artifact_store)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(readiness.watch(stop, server.set_serving))
-            tasks.create_task(Upkeep(collection, settings.artifact_garbage_interval_seconds).run(stop))
+            upkeep = tasks.create_task(Upkeep(collection, settings.artifact_garbage_interval_seconds).run())
+            await stop.wait()
+            upkeep.cancel()
 
 
 def open_store(settings: ArtifactSettings, stack: AsyncExitStack) -> PackStore:

@@ -51,27 +51,40 @@ class Commits:
         """
         if not 0 <= claim.size <= MAX_FILE_BYTES:
             raise InvalidArgument("INVALID_FILE_SIZE", f"a file has 0 to {MAX_FILE_BYTES} bytes, not {claim.size}")
-        lease = await self._uploads.renew(upload_id)
+        lease, known = await self._database.write(self._hold_known, upload_id, claim)
         builder = self._ledger.start(PackKind.RECIPE, lease.namespace)
         try:
-            await self._verify(lease, claim, recipe, builder)
+            await self._verify(lease, claim, recipe, builder, known=known)
         except BaseException:
             builder.close()
             raise
         return await self._ledger.keep(builder, lease.namespace_id, self._record(lease, claim, builder))
 
+    def _hold_known(self, connection: Connection, upload_id: str, claim: Claim) -> tuple[Lease, bool]:
+        """The lease; and whether the file is there already, held by the upload, so that it stays."""
+        lease = self._uploads.renew_in(connection, upload_id)
+        file_id = file_rows.committed(connection, lease.namespace_id, [claim.digest]).get(claim.digest)
+        if file_id is not None:
+            upload_rows.hold_file(connection, upload_id, file_id)
+        return lease, file_id is not None
+
     async def _verify(
-        self, lease: Lease, claim: Claim, recipe: AsyncIterator[Sequence[Chunk]], builder: PackBuilder
+        self,
+        lease: Lease,
+        claim: Claim,
+        recipe: AsyncIterator[Sequence[Chunk]],
+        builder: PackBuilder,
+        *,
+        known: bool,
     ) -> None:
         """Check the recipe and, unless the file is there already, the content; write the parts into the pack."""
-        known = await self._database.read(file_rows.find, lease.namespace, claim.digest)
         whole = hashlib.sha256()
         async with aclosing(_parts(claim, recipe)) as parts:
             async for part in parts:
                 lease = await self._uploads.prolong(lease)
-                await self._check_part(lease, part, whole.update if known is None else None)
+                await self._check_part(lease, part, None if known else whole.update)
                 await self._threads.run(self._stage, builder, part)
-        if known is None and whole.digest() != claim.digest:
+        if not known and whole.digest() != claim.digest:
             raise _wrong_digest(claim, whole.digest())
 
     async def _check_part(self, lease: Lease, part: Part, update: Callable[[memoryview], None] | None) -> None:

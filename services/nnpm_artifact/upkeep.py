@@ -5,7 +5,6 @@ import asyncio
 from nnpm.errors import NnpmError
 from nnpm.telemetry.logs import get_logger
 from nnpm_artifact.collection import Collection
-from nnpm_artifact.readiness import pause
 
 
 class Upkeep:
@@ -16,14 +15,11 @@ class Upkeep:
         self._interval_s = interval_s
         self._log = get_logger("garbage")
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set. A collection that fails is tried again at the next time."""
-        if not self._interval_s:
-            return
-        await pause(stop, self._interval_s)
-        while not stop.is_set():
+    async def run(self) -> None:
+        """Until cancelled, at any point. A collection that fails is tried again at the next time."""
+        while self._interval_s:
+            await asyncio.sleep(self._interval_s)
             try:
                 await self._collection.collect()
             except NnpmError as error:
                 self._log.warning("garbage was not collected", reason=error.reason, error=error.message)
-            await pause(stop, self._interval_s)

@@ -75,6 +75,7 @@ class StumblingStore:
     def __init__(self, store: PackStore) -> None:
         self._store = store
         self.down: set[str] = set()
+        self.refused = 0
 
     @property
     def staging(self) -> Path:
@@ -109,6 +110,7 @@ class StumblingStore:
 
     def _stumble(self, method: str) -> None:
         if method in self.down:
+            self.refused += 1
             raise Unavailable("STORE_UNAVAILABLE", f"no {method} now")
 
 

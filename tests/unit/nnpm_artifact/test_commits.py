@@ -174,3 +174,24 @@ async def test_a_caller_that_goes_away_leaves_nothing_half_done(rooms: ArtifactR
     await rooms.collection.collect()
     assert len(rooms.packs("recipe/")) == 1
     assert await rooms.read(digest(data)) == data
+
+
+async def test_committing_again_holds_the_file_from_the_first_moment(rooms: ArtifactRooms) -> None:
+    data = content(300_000)
+    await rooms.put(data, keep=False)
+    upload = await rooms.open_upload()
+    await rooms.missing(upload, cut(data))
+    halfway, go_on = asyncio.Event(), asyncio.Event()
+
+    async def recipe():
+        yield refs(cut(data)[:2])
+        halfway.set()
+        await go_on.wait()
+        yield refs(cut(data)[2:])
+
+    committing = asyncio.create_task(rooms.commits.commit(upload, Claim(digest(data), len(data)), recipe()))
+    await halfway.wait()
+    assert (await rooms.collection.collect()).files == 0
+    go_on.set()
+    await committing
+    assert await rooms.read(digest(data)) == data
