@@ -85,71 +85,80 @@ class _Worker:
         artifact_channel: grpc.aio.Channel,
     ) -> None:
         self._settings = settings
-        changed = asyncio.Event()
+        self._metrics = metrics
+        self._changed = asyncio.Event()
+        self._hands = Hands()
+        self._watchdog = Watchdog(settings.worker_run_seconds)
+        self._schedulers = Schedulers(LEASE)
+        self._links = Links(redis, self._schedulers, self._mesh_channel)
+        self._serving = self._compose_serving(incarnation)
+        self._reading = self._compose_reading(incarnation, redis)
         runtimes = Runtimes(RuntimeOptions(settings.worker_threads, settings.worker_providers))
         memory_bytes = settings.worker_memory_bytes or memory.available_bytes() * 8 // 10
-        facts = _facts(settings, incarnation, memory_bytes, runtimes)
-        hands = Hands()
-        self._schedulers = schedulers = Schedulers(LEASE)
-        self._links = links = Links(redis, schedulers, self._mesh_channel)
-        self._watchdog = Watchdog(settings.worker_run_seconds)
+        self._models = self._compose_models(artifact_channel, runtimes, memory_bytes)
+        self._commands = WorkerCommands(self._models, self._hands, self._reading, self._schedulers, self._changed)
+        self._facts = _facts(settings, incarnation, memory_bytes, runtimes)
 
-        async def begin(scheduler: str, number: int, nonce: int) -> bool:
-            session = links.session_with(scheduler)
-            if session is None:
-                raise Unavailable("SERVER_UNREACHABLE", "there is no Session with the scheduler")
-            return await session.begin(number, nonce)
-
-        def clock_offset(scheduler: str) -> int | None:
-            session = links.session_with(scheduler)
-            return session.clock_offset_ns if session else None
-
-        def beat(in_hand: int) -> None:
-            self._watchdog.check()
-            metrics.in_flight.set(in_hand)
-            links.beat(in_hand, self._models.used_bytes)
-
-        self._serving = Serving(
-            hands=hands,
-            deliverer=Deliverer(incarnation, links.service_at, lambda to: schedulers.is_gone(to.scheduler, to.address)),
-            begin=begin,
-            spans=BatchSpans(trace.get_tracer("nnpm_worker"), settings.worker_name),
-            metrics=metrics,
+    def _compose_serving(self, incarnation: str) -> Serving:
+        return Serving(
+            hands=self._hands,
+            deliverer=Deliverer(
+                incarnation, self._links.service_at, lambda to: self._schedulers.is_gone(to.scheduler, to.address)
+            ),
+            begin=self._begin,
+            spans=BatchSpans(trace.get_tracer("nnpm_worker"), self._settings.worker_name),
+            metrics=self._metrics,
             watchdog=self._watchdog,
-            changed=changed,
+            changed=self._changed,
         )
-        self._reading = Reading(
+
+    def _compose_reading(self, incarnation: str, redis: Redis) -> Reading:
+        return Reading(
             redis=redis,
             consumer=incarnation,
-            hands=hands,
+            hands=self._hands,
             serving=self._serving,
             schedule=Schedule(
-                may_read=schedulers.may_read,
-                clock_offset_ns=clock_offset,
-                is_gone=schedulers.is_gone,
-                beat=beat,
-                drained=links.drained,
+                may_read=self._schedulers.may_read,
+                clock_offset_ns=self._clock_offset_ns,
+                is_gone=self._schedulers.is_gone,
+                beat=self._beat,
+                drained=self._links.drained,
             ),
-            changed=changed,
+            changed=self._changed,
             lease=LEASE,
         )
-        self._models = Models(
-            packages=Packages(
-                Cache(settings.worker_cache_dir, settings.worker_cache_bytes), Artifacts(artifact_channel), metrics
-            ),
+
+    def _compose_models(self, artifact_channel: grpc.aio.Channel, runtimes: Runtimes, memory_bytes: int) -> Models:
+        settings = self._settings
+        cache = Cache(settings.worker_cache_dir, settings.worker_cache_bytes)
+        return Models(
+            packages=Packages(cache, Artifacts(artifact_channel), self._metrics),
             runtimes=runtimes,
             limits=LoadLimits(settings.worker_batch_rows, settings.max_message_bytes, settings.worker_probe_seconds),
             memory_bytes=memory_bytes,
             traffic=Traffic(self._reading.join, self._reading.leave),
-            tell=links.tell,
-            count=metrics.loaded_models.set,
+            tell=self._links.tell,
+            count=self._metrics.loaded_models.set,
         )
-        commands = WorkerCommands(self._models, hands, self._reading, schedulers, changed)
 
-        def open_session(address: str, service: "WorkerServiceAsyncStub") -> Session:
-            return Session(address, service, facts, commands, lease=LEASE)
+    def _open_session(self, address: str, service: "WorkerServiceAsyncStub") -> Session:
+        return Session(address, service, self._facts, self._commands, lease=LEASE)
 
-        self._open_session = open_session
+    async def _begin(self, scheduler: str, number: int, nonce: int) -> bool:
+        session = self._links.session_with(scheduler)
+        if session is None:
+            raise Unavailable("SERVER_UNREACHABLE", "there is no Session with the scheduler")
+        return await session.begin(number, nonce)
+
+    def _clock_offset_ns(self, scheduler: str) -> int | None:
+        session = self._links.session_with(scheduler)
+        return session.clock_offset_ns if session else None
+
+    def _beat(self, in_hand: int) -> None:
+        self._watchdog.check()
+        self._metrics.in_flight.set(in_hand)
+        self._links.beat(in_hand, self._models.used_bytes)
 
     async def run(self, stop: asyncio.Event, health: GrpcServer | None) -> None:
         async with asyncio.TaskGroup() as group:

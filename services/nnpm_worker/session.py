@@ -77,7 +77,7 @@ class Session:
         self._facts = facts
         self._commands = commands
         self._lease = lease
-        self._up: asyncio.Queue[wire.SessionRequest] | None = None
+        self._up: _Outgoing | None = None
         self._begins: dict[int, asyncio.Future[bool]] = {}
         self.scheduler = ""
         """The incarnation that answered last."""
@@ -127,24 +127,20 @@ class Session:
 
     def _send(self, message: wire.SessionRequest) -> None:
         if self._up is not None:
-            self._up.put_nowait(message)
+            self._up.send(message)
 
     async def _hold(self) -> None:
-        up: asyncio.Queue[wire.SessionRequest] = asyncio.Queue()
-        up.put_nowait(wire.SessionRequest(hello=self._hello()))
-        down = aiter(self._service.Session(_drained_from(up)))
-        async with asyncio.timeout(_WELCOME_SECONDS):
-            first = await anext(down)
-        self._welcomed(first.welcome, up)
-        while True:
-            async with asyncio.timeout(2 * self._lease):
-                try:
-                    message = await anext(down)
-                except StopAsyncIteration:
-                    raise Unavailable("SERVER_STOPPING", "the scheduler ended the Session") from None
-            self._obey(message)
+        up = _Outgoing()
+        up.send(wire.SessionRequest(hello=self._hello()))
+        down = aiter(self._service.Session(up))
+        try:
+            self._welcomed((await _next(down, _WELCOME_SECONDS)).welcome, up)
+            while True:
+                self._obey(await _next(down, 2 * self._lease))
+        finally:
+            up.close()
 
-    def _welcomed(self, welcome: wire.Welcome, up: "asyncio.Queue[wire.SessionRequest]") -> None:
+    def _welcomed(self, welcome: wire.Welcome, up: "_Outgoing") -> None:
         self.scheduler = welcome.scheduler
         self._set_clock(welcome.clock_ns)
         self._up = up
@@ -213,9 +209,32 @@ class Session:
         )
 
 
-async def _drained_from(queue: "asyncio.Queue[wire.SessionRequest]") -> AsyncIterator[wire.SessionRequest]:
-    while True:
-        yield await queue.get()
+class _Outgoing(AsyncIterator[wire.SessionRequest]):
+    """What goes up. Not an async generator: gRPC would close it while it runs, and leave its own task pending."""
+
+    def __init__(self) -> None:
+        self._messages: asyncio.Queue[wire.SessionRequest | None] = asyncio.Queue()
+
+    def send(self, message: wire.SessionRequest) -> None:
+        self._messages.put_nowait(message)
+
+    def close(self) -> None:
+        self._messages.put_nowait(None)
+
+    async def __anext__(self) -> wire.SessionRequest:
+        message = await self._messages.get()
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+
+async def _next(down: AsyncIterator[wire.SessionResponse], seconds: float) -> wire.SessionResponse:
+    """The next message. Raises TimeoutError, or Unavailable at the Session's end."""
+    async with asyncio.timeout(seconds):
+        try:
+            return await anext(down)
+        except StopAsyncIteration:
+            raise Unavailable("SERVER_STOPPING", "the scheduler ended the Session") from None
 
 
 def _status(status: ModelStatus) -> wire.ModelStatus:
