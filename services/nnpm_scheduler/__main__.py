@@ -3,8 +3,9 @@
 import asyncio
 import secrets
 import sys
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
+from opentelemetry import trace
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -15,7 +16,7 @@ from nnpm.rpc.run import run_service
 from nnpm.rpc.tls import Tls
 from nnpm.telemetry.logs import get_logger
 from nnpm.telemetry.metrics import Metrics
-from nnpm_scheduler.control.compose import open_control
+from nnpm_scheduler.control.compose import Control, open_control
 from nnpm_scheduler.dispatch.admission import Admission
 from nnpm_scheduler.dispatch.audit import Auditor
 from nnpm_scheduler.dispatch.envelope import Envelope
@@ -30,6 +31,9 @@ from nnpm_scheduler.dispatch.transport_aio import AioTransport
 from nnpm_scheduler.dispatch.turn import Dispatch
 from nnpm_scheduler.listeners import Listeners
 from nnpm_scheduler.settings import SchedulerSettings
+
+RETRY = 0.25
+"""Seconds between two looks for a Redis that was not there at the start."""
 
 
 async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
@@ -46,23 +50,53 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
     envelope = Envelope(scheduler.incarnation, scheduler.address, settings.scheduler_claim_bytes)
     listing = SchedulerListing(redis, scheduler)
     stream = Stream(redis, listing, envelope.encode, dispatch)
-    transport = AioTransport(dispatch, CallTracer(exporting=bool(settings.otlp_endpoint)))
-    control = await open_control(
-        scheduler=scheduler,
-        redis=redis,
-        database_url=settings.scheduler_database_url,
-        registry_address=settings.registry_address,
-        routes=routes,
-        dispatch=dispatch,
-        tls=_tls(settings),
-    )
-    dispatch.connect(stream=stream, transport=transport, workers=control.workers)
-    auditor = Auditor(redis, inflight, control.workers, dispatch, dispatch.audit_wanted)
-    inference = InferenceService(routes, statistics, transport, control.repository, lambda: stream.open)
+    tracer = trace.get_tracer("nnpm.dispatch") if settings.otlp_endpoint else None
+    transport = AioTransport(dispatch, CallTracer(tracer))
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(redis.aclose)
+        control = await open_control(
+            scheduler=scheduler,
+            redis=redis,
+            database_url=settings.scheduler_database_url,
+            registry_address=settings.registry_address,
+            routes=routes,
+            dispatch=dispatch,
+            tls=_tls(settings),
+        )
+        closing.push_async_callback(control.close)
+        dispatch.connect(stream=stream, transport=transport, workers=control.workers)
+        auditor = Auditor(redis, inflight, control.workers, dispatch, dispatch.audit_wanted)
+        inference = InferenceService(routes, statistics, transport, control.repository, lambda: stream.open)
+        listeners = Listeners(settings, metrics, inference, control)
+        closing.push_async_callback(listeners.stop)
+        await listeners.start()
+        get_logger("scheduler").info("scheduler started", scheduler=scheduler.incarnation, **listeners.addresses())
+        await _run(
+            stop,
+            grace=settings.shutdown_grace_seconds,
+            redis=redis,
+            stream=stream,
+            auditor=auditor,
+            control=control,
+            dispatch=dispatch,
+            listeners=listeners,
+        )
+        with suppress(RedisError, OSError):
+            await listing.leave()
 
-    listeners = Listeners(settings, metrics, inference, control)
-    await listeners.start()
-    get_logger("scheduler").info("scheduler started", scheduler=scheduler.incarnation, **listeners.addresses())
+
+async def _run(
+    stop: asyncio.Event,
+    *,
+    grace: float,
+    redis: Redis,
+    stream: Stream,
+    auditor: Auditor,
+    control: Control,
+    dispatch: Dispatch,
+    listeners: Listeners,
+) -> None:
+    """Everything that goes on at the same time, until `stop`; then the way down, clients before workers."""
     control_stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(work) for work in (_queue(redis, stream), auditor.run())]
@@ -71,29 +105,27 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
         await stop.wait()
         readiness.cancel()
         await listeners.refuse()
-        await dispatch.drain(settings.shutdown_grace_seconds)
+        await dispatch.drain(grace)
         await listeners.stop_clients()
         control_stop.set()
         await controlling
         for task in running:
             task.cancel()
-    await listeners.stop_workers()
-    with suppress(RedisError, OSError):
-        await listing.leave()
-    await redis.aclose()
-    await control.close()
 
 
 async def _queue(redis: Redis, stream: Stream) -> None:
     """The queue's connection: nothing is written to a Redis before it was found fit."""
     log = get_logger("queue")
+    told = False
     while True:
         try:
             await check_redis(redis)
             break
         except Unavailable as error:
-            log.warning(error.message, hint=error.hint)
-            await asyncio.sleep(1.0)
+            if not told:
+                log.warning(error.message, hint=error.hint)
+                told = True
+            await asyncio.sleep(RETRY)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(stream.write())
         tasks.create_task(stream.keep())

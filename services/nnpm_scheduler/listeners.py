@@ -3,7 +3,6 @@
 import asyncio
 
 from nnpm.api.inference.pool import POOL
-from nnpm.errors import NnpmError
 from nnpm.rpc.server import GrpcServer
 from nnpm.telemetry.metrics import Metrics
 from nnpm_scheduler.control.compose import Control
@@ -38,12 +37,8 @@ class Listeners:
 
     async def start(self) -> None:
         """Listen. Raises LISTEN_NOT_LOOPBACK, or Unavailable ADDRESS_IN_USE."""
-        try:
-            for server in (self._mesh, self._deployments, self._data):
-                await server.start()
-        except NnpmError:
-            await asyncio.gather(*(server.stop(0) for server in (self._mesh, self._deployments, self._data)))
-            raise
+        for server in (self._mesh, self._deployments, self._data):
+            await server.start()
         await self._mesh.set_serving(True)
 
     def addresses(self) -> dict[str, str]:
@@ -70,6 +65,7 @@ class Listeners:
         """Close the doors for clients; workers can still deliver."""
         await asyncio.gather(self._data.stop(LAST_WORDS), self._deployments.stop(LAST_WORDS))
 
-    async def stop_workers(self) -> None:
-        """Close the door for workers."""
+    async def stop(self) -> None:
+        """Close whatever is open; fine after `stop_clients`, and after a start that failed."""
+        await self.stop_clients()
         await self._mesh.stop(LAST_WORDS)

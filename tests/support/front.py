@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import grpc.aio
 import numpy as np
+from opentelemetry.trace import Tracer
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -175,7 +176,7 @@ async def running_front(
     default_timeout: float = 60.0,
     claim_above: int = 256 * 1024,
     settings: ServiceSettings | None = None,
-    exporting: bool = False,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[Front]:
     """Composed as the scheduler's __main__ does it, without control."""
     redis = connect(redis_url, answer_timeout=2.0)
@@ -186,7 +187,7 @@ async def running_front(
     scheduler = LiveScheduler(secrets.token_hex(8), "unix:/nowhere")
     listing = SchedulerListing(redis, scheduler)
     stream = Stream(redis, listing, Envelope(scheduler.incarnation, scheduler.address, claim_above).encode, dispatch)
-    transport = AioTransport(dispatch, CallTracer(exporting=exporting))
+    transport = AioTransport(dispatch, CallTracer(tracer))
     dispatch.connect(stream=stream, transport=transport, workers=fleet)
     auditor = Auditor(redis, inflight, fleet, dispatch, dispatch.audit_wanted)
     inference = InferenceService(routes, statistics, transport, repository, lambda: stream.open)

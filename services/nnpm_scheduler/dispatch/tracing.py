@@ -22,19 +22,18 @@ class CallTracer:
     """Opens a span for each sampled call.
 
     Args:
-        exporting: whether spans go anywhere; if not, a sampled caller's context is passed on as it came.
+        tracer: None where spans go nowhere: then a sampled caller's context is passed on as it came.
     """
 
-    def __init__(self, *, exporting: bool) -> None:
-        self._exporting = exporting
-        self._tracer = trace.get_tracer("nnpm.dispatch")
+    def __init__(self, tracer: trace.Tracer | None) -> None:
+        self._tracer = tracer
 
     @contextmanager
     def span(self, method: str, context: Context) -> Iterator[str]:
         """The traceparent for the queue entry: empty when the call is not sampled."""
         metadata = context.invocation_metadata() or ()
         came = next((_text(value) for key, value in metadata if key == TRACEPARENT), "")
-        if (came and not _sampled(came)) or not self._exporting:
+        if self._tracer is None or (came and not _sampled(came)):
             yield came if _sampled(came) else ""
             return
         parent = propagate.extract({key: _text(value) for key, value in metadata}) if came else None
