@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nnpm.errors import DeadlineExceeded, Internal, NnpmError, NotFound, Unavailable
+from nnpm.telemetry.logs import get_logger
 from nnpm_scheduler.dispatch.admission import Admission
 from nnpm_scheduler.dispatch.audit import Workers
 from nnpm_scheduler.dispatch.call import Answer, Call, Outcome, Transport
@@ -60,6 +61,7 @@ class Dispatch:
         self._windows: dict[str, Window] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
+        self._log = get_logger("dispatch")
         self._answered = asyncio.Event()
         self.audit_wanted = asyncio.Event()
         """Set when entries may be lost or in dead hands; the auditor waits for it."""
@@ -79,9 +81,7 @@ class Dispatch:
         touched: dict[str, Window] = {}
         for call in calls:
             try:
-                if self._stopping:
-                    raise Unavailable("SERVER_STOPPING", "the scheduler is shutting down", retry_after=1.0)
-                flight = self._admission.admit(call)
+                flight = self._admit(call)
             except NnpmError as error:
                 self._meter.refused(error)
                 refused.append((call, error))
@@ -210,6 +210,20 @@ class Dispatch:
             self._fail(left, Unavailable("SERVER_STOPPING", "the scheduler stopped before the answer came"))
 
     # How it works.
+
+    def _admit(self, call: Call) -> Flight:
+        if self._stopping:
+            raise Unavailable("SERVER_STOPPING", "the scheduler is shutting down", retry_after=1.0)
+        try:
+            return self._admission.admit(call)
+        except NnpmError:
+            raise
+        except Exception as error:
+            # A fault of ours that one request brings out must not take its turn's other calls with it.
+            self._log.exception("a call could not be admitted for a fault of the scheduler")
+            raise Internal(
+                "INTERNAL_ERROR", f"a fault inside the scheduler ({type(error).__name__}); its log has the details"
+            ) from error
 
     def _window(self, revision: str) -> Window:
         window = self._windows.get(revision)
