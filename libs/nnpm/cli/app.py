@@ -50,14 +50,15 @@ def run(arguments: list[str]) -> int:
     except _UsageError as fault:
         return failures.report_usage(_usage(fault), _help_line(fault), as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("\ninterrupted; run the same again to go on\n")
-        return failures.INTERRUPTED
+        answer = failures.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough (`nnpm versions ... | head`); nothing more can be written there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return failures.FAILED
     except OSError as fault:
         return failures.report_system(fault, as_json=as_json)
+    if answer == failures.INTERRUPTED:  # typer makes this exit code of Ctrl-C, too
+        sys.stderr.write("\ninterrupted; run the same again to go on\n")
     return answer if isinstance(answer, int) else 0
 
 

@@ -180,7 +180,7 @@ def _show(screen: "Console", answer: "Inference", target: Path | None, spans: "t
     for name, array in answer.outputs.items():
         heading = f"{name} {of_array(array).name} {list(array.shape)}"
         if target is None:
-            told = np.array2string(array, threshold=_SHOWN_ELEMENTS, separator=", ")
+            told = np.array2string(array, max_line_width=screen.width, threshold=_SHOWN_ELEMENTS, separator=", ")
             screen.print(Text(f"{heading}\n{told}"), soft_wrap=True)
         else:
             screen.print(Text(f"{heading} in {target}"), soft_wrap=True)

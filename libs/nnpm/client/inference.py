@@ -132,8 +132,10 @@ def restored(array: NDArray[Any], datatype: str) -> NDArray[Any]:
 def _integers(value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Numpy would cut 1.5 to 1 without a word."""
     plain = np.asarray(value)
-    if plain.size and plain.dtype.kind not in "iub":
-        raise ValueError(f"{plain.dtype} is not made of integers")
+    if plain.dtype.kind not in "iub":  # nothing at all, or numbers on both sides of 2**63, which numpy makes floats of
+        plain = np.asarray(value, dtype=np.object_)
+        if not all(isinstance(one, int) for one in plain.flat):
+            raise ValueError("it is not made of integers")
     array = plain.astype(dtype)
     if not np.array_equal(array, plain):
         raise OverflowError(f"a number does not fit {dtype}")

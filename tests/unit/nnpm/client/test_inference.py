@@ -21,6 +21,7 @@ def test_texts_flags_scalars_and_empties() -> None:
     assert to_array("x", [True, False], "BOOL").tolist() == [True, False]
     assert to_array("x", 1.5, "FP32").shape == ()
     assert to_array("x", [], "INT64").shape == (0,)
+    assert to_array("x", [2**64 - 1, 0], "UINT64").tolist() == [2**64 - 1, 0]
     assert np.isnan(to_array("x", ["NaN", 1], "FP32")[0])
 
 
@@ -33,6 +34,8 @@ def test_texts_flags_scalars_and_empties() -> None:
         (["a"], "FP32"),
         ([[1], [1, 2]], "FP32"),
         ([2**63], "INT64"),
+        ([2**64, 0], "UINT64"),
+        ([True, "a"], "INT8"),
     ],
 )
 def test_what_would_be_cut_or_guessed_is_refused(value: Any, datatype: str) -> None:
