@@ -23,7 +23,7 @@ def transfer_progress(output: Output) -> "Iterator[Callable[[Progress], None]]":
 
     columns = (
         bars.TextColumn("{task.description:>18}"),
-        bars.BarColumn(),
+        bars.BarColumn(complete_style="cyan", finished_style="green"),
         bars.DownloadColumn(),
         bars.TransferSpeedColumn(),
         bars.TimeRemainingColumn(),
@@ -50,7 +50,7 @@ def row_progress(output: Output, total: int) -> Iterator[Callable[[], None]]:
 
     columns = (
         bars.TextColumn("{task.description:>18}"),
-        bars.BarColumn(),
+        bars.BarColumn(complete_style="cyan", finished_style="green"),
         bars.MofNCompleteColumn(),
         bars.TextColumn("{task.speed} rows/s", style="red"),
         bars.TimeRemainingColumn(),

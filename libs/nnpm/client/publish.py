@@ -54,6 +54,7 @@ class Publisher:
             upload_id, sent = await self._upload(manifest, digest, local, on_progress)
             on_progress(Progress("check", 0, manifest.size))
             draft = await self._commit(manifest, digest)
+            on_progress(Progress("check", manifest.size, manifest.size))
             # Only now: until the registry holds the files, the lease does.
             await self._connection.artifact.DeleteUpload(artifact_pb2.DeleteUploadRequest(upload_id=upload_id))
         return Published(from_messages.version(draft), manifest.size, sent, already)
@@ -65,7 +66,8 @@ class Publisher:
         found = {}
         for name, path in files.items():
             on_progress(Progress("hash", done, total))
-            found[name] = await loop.run_in_executor(self._executor, chunk_file, path)
+            tell = partial(_tell, on_progress, "hash", done, total)
+            found[name] = await loop.run_in_executor(self._executor, chunk_file, path, tell)
             done += found[name].size
         on_progress(Progress("hash", done, total))
         return found
@@ -137,6 +139,10 @@ class Publisher:
     async def _get(self, manifest: Manifest) -> package_pb2.Version:
         request = registry_pb2.GetVersionRequest(package=manifest.name, version=manifest.version)
         return (await self._connection.registry.GetVersion(request)).version
+
+
+def _tell(on_progress: OnProgress, stage: str, before: int, total: int, done: int) -> None:
+    on_progress(Progress(stage, before + done, total))
 
 
 def _manifest(contents: Contents, files: Mapping[str, ChunkedFile]) -> Manifest:

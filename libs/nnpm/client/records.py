@@ -153,7 +153,7 @@ class ModelStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a transfer is. `stage` is hash, upload, download or check; counts are bytes."""
+    """How far a transfer is. `stage` is hash, upload, download or check; counts are bytes. May come from any thread."""
 
     stage: str
     done: int
