@@ -35,6 +35,11 @@ class Held:
     jobs: list[Job]
     state: HeldState
 
+    @property
+    def claimed_bytes(self) -> int:
+        """What has to be fetched before it can run."""
+        return sum(job.request.claim_size for job in self.jobs)
+
 
 class Hands:
     """The entries in hand, by stream and id. All methods are called on the event loop."""
@@ -52,6 +57,11 @@ class Hands:
 
     def __contains__(self, place: tuple[str, StreamId]) -> bool:
         return place in self._held
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing is in hand but what is parked."""
+        return not self._empty and all(held.state is HeldState.PARKED for held in self._held.values())
 
     @property
     def requests(self) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from nnpm.errors import Internal, NnpmError, ResourceExhausted
@@ -108,11 +108,12 @@ class Models:
         slot = self._slots.get(revision.id)
         if slot is None:
             self._slots[revision.id] = slot = _Slot(ModelStatus(revision.id, ModelState.FETCHING, token))
-            slot.task = self._start(self._load(slot, revision, token))
+            slot.task = self._start(self._load(slot, revision))
         elif slot.status.state is ModelState.UNLOADING:
             # It is on its way out: bring it back once it is gone.
             slot.task = self._start(self._load_after(slot.task, revision, token))
         else:
+            slot.status = replace(slot.status, token=token)
             self._tell(slot.status)
 
     def refuse(self, revision: str, token: int, error: NnpmError) -> None:
@@ -169,16 +170,16 @@ class Models:
             await before
         self.load(revision, token)
 
-    async def _load(self, slot: _Slot, revision: Revision, token: int) -> None:
+    async def _load(self, slot: _Slot, revision: Revision) -> None:
         try:
             async with self._one_load:
-                await self._open_guarded(slot, revision, token)
+                await self._open_guarded(slot, revision)
         except NnpmError as error:
             self._fail(slot, error)
 
-    async def _open_guarded(self, slot: _Slot, revision: Revision, token: int) -> None:
+    async def _open_guarded(self, slot: _Slot, revision: Revision) -> None:
         try:
-            await self._open(slot, revision, token)
+            await self._open(slot, revision)
         except NnpmError:
             raise
         except Exception as error:
@@ -193,7 +194,7 @@ class Models:
         self._slots.pop(revision, None)
         self._change(slot, ModelStatus(revision, ModelState.FAILED, token, error))
 
-    async def _open(self, slot: _Slot, revision: Revision, token: int) -> None:
+    async def _open(self, slot: _Slot, revision: Revision) -> None:
         size = revision.manifest.size
         if self.used_bytes + size > self._memory_bytes:
             raise ResourceExhausted(
@@ -201,17 +202,17 @@ class Models:
                 f"the model takes {size} bytes; {self.used_bytes} of this worker's {self._memory_bytes} are taken",
                 hint="unload another model, or raise NNPM_WORKER_MEMORY_BYTES",
             )
-        self._change(slot, ModelStatus(revision.id, ModelState.FETCHING, token))
+        self._change(slot, ModelStatus(revision.id, ModelState.FETCHING, slot.status.token))
         package = await self._packages.open(revision.namespace, revision.manifest)
         try:
-            self._change(slot, ModelStatus(revision.id, ModelState.LOADING, token))
+            self._change(slot, ModelStatus(revision.id, ModelState.LOADING, slot.status.token))
             replica = await open_replica(revision, package, self._runtimes, self._limits)
         except BaseException:
             package.close()
             raise
         slot.replica = replica
         await self._traffic.join(replica)
-        self._change(slot, _ready(replica, token))
+        self._change(slot, _ready(replica, slot.status.token))
 
     async def _unload(self, slot: _Slot, token: int, loading: asyncio.Task[None] | None) -> None:
         revision = slot.status.revision

@@ -22,6 +22,7 @@ from nnpm_worker.serving import Server, Serving
 from nnpm_worker.stream import MOST_STREAMS, REDIS_ERRORS, Received, StreamConnection, leave_group, make_group
 
 _RETRY_SECONDS = 0.2  # between tries to reach Redis
+_LOOK_AGAIN_SECONDS = 0.005
 
 _log = get_logger("reading")
 
@@ -185,11 +186,15 @@ class Reading:
                 await self._rest(connection)
 
     async def _rest(self, connection: StreamConnection) -> None:
-        """With empty hands wait for one entry, else for a change; never beyond the next heartbeat."""
+        """With empty hands wait for one entry, else for a change; never beyond the next heartbeat.
+
+        What is parked does not count: nothing is written for it. While one replica runs and another is idle, look again
+        soon: a blocking read would hold up the acknowledgements of the one that runs.
+        """
         revisions = self._revisions_to_wait_for()
         seconds = max(0.001, self._last_beat + self._lease / 2 - time.monotonic())
-        if self._hands or not revisions:
-            await self._wait_for_change(seconds)
+        if not revisions or not self._hands.at_rest:
+            await self._wait_for_change(min(seconds, _LOOK_AGAIN_SECONDS) if revisions else seconds)
             return
         reading = asyncio.ensure_future(connection.wait(revisions, min(seconds, self._lease / 4)))
         changing = asyncio.ensure_future(self._changed.wait())

@@ -16,6 +16,9 @@ from nnpm_worker.requests import Job
 from nnpm_worker.spans import BatchSpans
 from nnpm_worker.watchdog import Watchdog
 
+_MOST_CLAIMED = 128 * 1024 * 1024
+"""Bytes of large bodies that are fetched for one batch."""
+
 _log = get_logger("serving")
 
 
@@ -107,16 +110,17 @@ class Serving:
         await asyncio.gather(*runs, return_exceptions=True)
 
     def _batch(self, revision: str, server: Server, waiting: Sequence[Held]) -> list[Held]:
-        """The next entries of a revision, about one batch of requests."""
+        """The next entries of a revision: about one batch of requests, and no more claimed bytes than fit in memory."""
         batch: list[Held] = []
-        requests = 0
+        requests = claimed = 0
         for held in waiting:
             if held.revision != revision:
                 continue
-            if batch and requests + len(held.jobs) > server.replica.plan.rows:
+            requests += len(held.jobs)
+            claimed += held.claimed_bytes
+            if batch and (requests > server.replica.plan.rows or claimed > _MOST_CLAIMED):
                 break
             batch.append(held)
-            requests += len(held.jobs)
         return batch
 
     def _start(self, server: Server, batch: Sequence[Held]) -> None:

@@ -184,6 +184,19 @@ async def test_two_workers_share_a_stream_and_answer_each_request_once(
     assert len({deliver.worker for deliver in scheduler.delivered}) == 2
 
 
+async def test_a_long_run_of_one_model_does_not_hold_up_another(scheduler: SchedulerDouble, worker: Connected) -> None:
+    await serve(scheduler, worker, **SLEEP)
+    await serve(scheduler, worker, "quick-1")
+    slow = scheduler.request(value(5.0))
+    await scheduler.send(REVISION, slow)
+    await eventually(lambda: _pending(scheduler, REVISION), 5)
+    quick = [scheduler.request(value(number), deadline=4) for number in range(5)]
+    for number, request in enumerate(quick):
+        await scheduler.send("quick-1", request)
+        assert await answered(scheduler, request) == number
+    assert slow.number not in scheduler.replies
+
+
 async def test_it_takes_no_more_than_it_can_start(scheduler: SchedulerDouble, worker: Connected) -> None:
     await serve(scheduler, worker, **SLEEP)
     requests = [scheduler.request(value(0.5)) for _ in range(3)]
