@@ -1,5 +1,7 @@
 """`nnpm infer`: calling a deployed model from the shell."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,10 +116,8 @@ async def _infer_once(
     values = tensor_files.read_inputs(inputs)
     async with AsyncClient(data) as client:
         values = await _restored(client, model, version, values)
-        if trace:
-            answer, spans = await _traced(client, model, values, version, timeout)
-        else:
-            answer, spans = await client.infer(model, values, version=version, timeout=timeout), ()
+        call = partial(client.infer, model, values, version=version, timeout=timeout)
+        answer, spans = await _traced(client, call, trace)
     document = rows.answer_value(answer)
     if target is not None:
         tensor_files.write_outputs(target, answer.outputs, document)
@@ -142,31 +142,35 @@ async def _restored(client: "AsyncClient", model: str, version: str, values: dic
 
 
 async def _traced(
-    client: "AsyncClient", model: str, values: dict[str, Any], version: str, timeout: float
+    client: "AsyncClient", call: "Callable[[], Awaitable[Inference]]", wanted: bool
 ) -> "tuple[Inference, tuple[Span, ...]]":
-    """One call under a sampled span, and the trace of it from the mesh's ring."""
+    """The call under a sampled span: its trace from the mesh's ring when `wanted`, else sent to NNPM_OTLP_ENDPOINT."""
     import asyncio
+    import os
 
-    from opentelemetry import trace as api
+    endpoint = client.addresses.traces if wanted else os.environ.get("NNPM_OTLP_ENDPOINT", "")
+    if wanted and not endpoint:
+        from nnpm.errors import FailedPrecondition
 
-    from nnpm.errors import FailedPrecondition
-    from nnpm.mesh.traces import fetch_trace
-    from nnpm.telemetry.traces import export
-
-    ring = client.addresses.traces
-    if not ring:
         raise FailedPrecondition(
             "TRACE_NOT_FOUND",
             f"{client.addresses.source} keeps no traces to print",
             hint="a mesh started with `nnpm up` does; elsewhere look into your own OTLP receiver",
         )
-    flush = export("nnpm-client", ring, 1.0)
+    if not endpoint:
+        return await call(), ()
+    from opentelemetry import trace
+
+    from nnpm.mesh.traces import fetch_trace
+    from nnpm.telemetry.traces import export
+
+    flush = export("nnpm-client", endpoint, 1.0)
     try:
-        with api.get_tracer("nnpm.cli").start_as_current_span("nnpm infer") as span:
-            answer = await client.infer(model, values, version=version, timeout=timeout)
+        with trace.get_tracer("nnpm.cli").start_as_current_span("nnpm infer") as span:
+            answer = await call()
     finally:
         await asyncio.to_thread(flush)
-    return answer, await fetch_trace(ring, f"{span.get_span_context().trace_id:032x}")
+    return answer, await fetch_trace(endpoint, f"{span.get_span_context().trace_id:032x}") if wanted else ()
 
 
 def _show(screen: "Console", answer: "Inference", target: Path | None, spans: "tuple[Span, ...]") -> None:

@@ -43,6 +43,7 @@ class Publisher:
             FailedPrecondition: UPLOAD_CHANGED, a file changed meanwhile.
             Unavailable: a service was away for longer than the client's patience.
         """
+        await self._check_reachable(contents)
         files = await self._hash(contents.files, on_progress)
         manifest = _manifest(contents, files)
         digest = manifest.digest()
@@ -58,6 +59,13 @@ class Publisher:
             # Only now: until the registry holds the files, the lease does.
             await self._connection.artifact.DeleteUpload(artifact_pb2.DeleteUploadRequest(upload_id=upload_id))
         return Published(from_messages.version(draft), manifest.size, sent, already)
+
+    async def _check_reachable(self, contents: Contents) -> None:
+        """Raises Unavailable at once when nobody is there: hashing many GB first would be a long way to learn it."""
+        try:
+            await self._get(contents.config.name, contents.config.version)
+        except NotFound:
+            return
 
     async def _hash(self, files: Mapping[str, Path], on_progress: OnProgress) -> dict[str, ChunkedFile]:
         loop = asyncio.get_running_loop()
@@ -78,9 +86,9 @@ class Publisher:
             manifest=manifest.canonical(), request_id=_request_id("draft", digest)
         )
         try:
-            version = (await self._connection.registry.CreateVersion(request)).version
+            version = (await patiently(partial(self._connection.registry.CreateVersion, request))).version
         except AlreadyExists:
-            version = await self._get(manifest)
+            version = await self._get(manifest.name, manifest.version)
             if version.state != package_pb2.VERSION_STATE_READY or version.digest != digest:
                 raise
         if version.digest != digest:
@@ -136,8 +144,8 @@ class Publisher:
                 )
             await asyncio.sleep(_POLL)
 
-    async def _get(self, manifest: Manifest) -> package_pb2.Version:
-        request = registry_pb2.GetVersionRequest(package=manifest.name, version=manifest.version)
+    async def _get(self, package: str, version: str) -> package_pb2.Version:
+        request = registry_pb2.GetVersionRequest(package=package, version=version)
         return (await self._connection.registry.GetVersion(request)).version
 
 
