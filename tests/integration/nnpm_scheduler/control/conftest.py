@@ -24,7 +24,7 @@ class Scheduler:
 
     def __init__(self, folder: Path, redis_url: str, registry_address: str, name: str = "scheduler") -> None:
         port = free_ports(2)
-        self.control = f"127.0.0.1:{port + 1}"
+        self.data, self.control = f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}"
         self.mesh = f"unix:{folder}/{name}.sock"
         self.process = Process(
             [sys.executable, "-m", "nnpm_scheduler"],
@@ -32,7 +32,7 @@ class Scheduler:
             {
                 "NNPM_REDIS_URL": redis_url,
                 "NNPM_REGISTRY_ADDRESS": registry_address,
-                "NNPM_SCHEDULER_LISTEN": f"127.0.0.1:{port}",
+                "NNPM_SCHEDULER_LISTEN": self.data,
                 "NNPM_CONTROL_LISTEN": self.control,
                 "NNPM_MESH_LISTEN": self.mesh,
                 "NNPM_SCHEDULER_DATABASE_URL": f"sqlite:///{folder}/scheduler.db",
@@ -109,6 +109,8 @@ def scheduler(tmp_path: Path, redis_url: str, registry: KnownRegistry) -> Iterat
     with scheduler.process:
         scheduler.wait()
         yield scheduler
+        if scheduler.process.returncode is None:
+            assert scheduler.process.stop() == 0
 
 
 @pytest.fixture

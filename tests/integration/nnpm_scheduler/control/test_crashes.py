@@ -1,6 +1,5 @@
 """What is deployed survives the death of the scheduler, of workers, of Redis; nothing is loaded twice for it."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from support.redis_server import RedisServer
 from support.waiting import eventually
 
 HEALTHY_WITHIN = 5.0
+"""Seconds."""
 
 
 async def test_a_killed_scheduler_serves_again_without_reloading(scheduler, deployments, connect) -> None:
@@ -20,10 +20,8 @@ async def test_a_killed_scheduler_serves_again_without_reloading(scheduler, depl
     await deployments.create("acme/tiny", "1.0.0")
     await deployments.until("READY")
     scheduler.kill()
-    began = time.monotonic()
     scheduler.restart()
     ready = await deployments.until("READY", deadline=HEALTHY_WITHIN)
-    assert time.monotonic() - began < HEALTHY_WITHIN
     assert ready.status.serving_version == "1.0.0"
     # Once it leads and has settled, a new deployment shows that it acts, and with a greater token.
     other = await deployments.create("acme/tiny", "2.0.0", name="other")

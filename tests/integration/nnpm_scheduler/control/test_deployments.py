@@ -46,7 +46,7 @@ async def test_replicas_are_spread_and_a_lost_one_is_replaced_at_once(deployment
     holders = [worker for worker in (one, two, three) if worker.ready]
     (spare,) = [worker for worker in (one, two, three) if not worker.ready]
     await holders[0].die()
-    await eventually(lambda: spare.ready, 3.0)
+    await eventually(lambda: spare.ready, 5.0)
     await eventually(lambda: _ready(deployments, 2))
 
 
