@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from nnpm.cli import authoring, deploying, failures, inferring, mesh, packages
+from nnpm.cli import about, authoring, deploying, failures, finding, inferring, installing, mesh, naming
 from nnpm.errors import NnpmError
 
 # typer brings its own copy of click in newer versions; this is UsageError in either.
@@ -25,14 +25,14 @@ def build() -> typer.Typer:
     )
     families = {
         "Packages": (
-            authoring.init, authoring.publish, packages.search, packages.show, packages.versions, packages.resolve,
-            packages.install, packages.tag, packages.yank, packages.unyank,
+            authoring.init, authoring.publish, finding.search, finding.show, finding.versions, finding.resolve,
+            installing.install, naming.tag, naming.yank, naming.unyank,
         ),
         "Serving": (
             deploying.deploy, deploying.undeploy, deploying.pause, deploying.resume, deploying.ps, inferring.infer,
         ),
         "Mesh on this machine": (mesh.up, mesh.down, mesh.status, mesh.logs),
-        "About": (packages.version,),
+        "About": (about.version,),
     }  # fmt: skip
     for family, commands in families.items():
         for command in commands:
