@@ -1,6 +1,6 @@
 """From the services' messages to the client's records."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -101,7 +101,7 @@ def _mean(duration: inference_pb2.StatisticDuration) -> float:
 
 
 def _time(stamp: Timestamp) -> datetime | None:
-    return stamp.ToDatetime().astimezone() if stamp.seconds else None
+    return stamp.ToDatetime(UTC).astimezone() if stamp.seconds else None
 
 
 def _word(enum: object, prefix: str, value: int) -> str:
