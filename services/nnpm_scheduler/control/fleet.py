@@ -143,6 +143,18 @@ class Fleet:
         self._workers[incarnation] = replace(self._workers[incarnation], draining=True)
         self._changes.bump()
 
+    def leave(self, incarnation: str) -> None:
+        """The worker reads nothing any more and is about to go: what it holds serves nobody."""
+        worker = self._workers.get(incarnation)
+        if worker is None:
+            return
+        self._draining.add(incarnation)
+        going = {
+            revision: replace(replica, state=ReplicaState.UNLOADING) for revision, replica in worker.replicas.items()
+        }
+        self._workers[incarnation] = replace(worker, replicas=going, draining=True)
+        self._changes.bump()
+
 
 def holders(workers: Iterable[Worker], revision: str, *states: ReplicaState) -> list[Worker]:
     """The workers that hold a replica of the revision in one of the states (in any, when none is named)."""

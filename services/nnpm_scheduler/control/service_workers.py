@@ -148,8 +148,10 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                     begin = request.begin
                     wanted = self._dispatch.begin(session.incarnation, begin.number, begin.nonce)
                     session.send(BeginVerdict(begin.number, wanted))
+                case "drained":
+                    self._sessions.leaving(session)
                 case _:
-                    pass  # Drained is followed by the stream's end, and what is newer than this scheduler is not for it
+                    pass  # a newer worker's word, not for this scheduler
 
     def _welcome(self) -> worker_pb2.SessionResponse:
         return worker_pb2.SessionResponse(

@@ -78,6 +78,8 @@ class Session:
         self._heard = time.monotonic()
         self.closed = False
         """Whether the stream is to end: another took its place, or this process stops."""
+        self.leaving = False
+        """Whether the worker has said that it is about to go."""
 
     @property
     def silent(self) -> bool:
@@ -137,7 +139,9 @@ class Sessions:
             return
         del self._open[session.incarnation]
         worker = self._fleet.disconnect(session.incarnation)
-        if worker is not None:
+        if session.leaving:
+            self._log.info("a worker left", incarnation=session.incarnation)
+        elif worker is not None:
             for replica in worker.replicas.values():
                 if replica.state is ReplicaState.LOADING:
                     message = f"worker {worker.facts.name} was lost while loading it"
@@ -162,6 +166,12 @@ class Sessions:
         elif report.replica is not None and report.replica.state is ReplicaState.READY:
             self._failures.forget(report.revision)
         self._fleet.report(session.incarnation, report)
+
+    def leaving(self, session: Session) -> None:
+        """The worker stops of its own will: its replicas are placed elsewhere at once."""
+        session.leaving = True
+        if self._open.get(session.incarnation) is session:
+            self._fleet.leave(session.incarnation)
 
     def load(self, worker: str, token: int, revision: Revision) -> None:
         """Tell a worker to load; the replica counts as loading from now on."""

@@ -132,3 +132,15 @@ async def test_a_drain_outlives_a_broken_session(sessions: Sessions, fleet: Flee
     sessions.lost(session)
     hello(sessions)
     assert fleet.workers[0].draining
+
+
+async def test_a_worker_that_leaves_serves_nobody_and_has_failed_at_nothing(
+    sessions: Sessions, fleet: Fleet, failures: LoadFailures, audits: Audits
+) -> None:
+    session = hello(sessions, "a", READY, Replica("r2", ReplicaState.LOADING))
+    sessions.leaving(session)
+    assert fleet.workers[0].draining
+    assert fleet.workers[0].has("r1", ReplicaState.UNLOADING)
+    sessions.lost(session)
+    assert failures.get("r2") is None
+    assert audits.lost == ["a"]
