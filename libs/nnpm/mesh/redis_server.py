@@ -50,6 +50,7 @@ class RedisServer:
             "aof-use-rdb-preamble": "yes",
             "save": "",
             "logfile": "",
+            "loglevel": "warning",
         }
         return (str(self.path), *(word for name, value in options.items() for word in (f"--{name}", value)))
 

@@ -89,7 +89,7 @@ def test_logs_shows_one_process_or_all(little_mesh: Start) -> None:
     one = nnpm("logs", "two", "--data", mesh.data)
     assert one.stdout.startswith("two | serving unix:")
     every = nnpm("logs", "--data", mesh.data, "-n", "1000")
-    assert {line.split(" | ")[0].strip() for line in every.stdout.splitlines()} >= {"redis", "one", "two", "mesh"}
+    assert {line.split(" | ")[0].strip() for line in every.stdout.splitlines()} >= {"one", "two", "three", "mesh"}
     unknown = nnpm("logs", "four", "--data", mesh.data, "--json")
     assert unknown.returncode == 3
     assert json.loads(unknown.stderr)["error"]["reason"] == "LOG_NOT_FOUND"
