@@ -77,5 +77,22 @@ async def client(service: ArtifactProcess) -> AsyncIterator[ArtifactClient]:
         yield ArtifactClient(channel)
 
 
+@pytest.fixture(scope="module")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArtifactProcess]:
+    """A running service over a local store for a module's tests that break nothing: a start takes a second."""
+    process = ArtifactProcess(tmp_path_factory.mktemp("artifact"), {})
+    try:
+        yield process.start()
+    finally:
+        process.end()
+
+
+@pytest.fixture
+async def shared_client(shared_service: ArtifactProcess) -> AsyncIterator[ArtifactClient]:
+    """A client of `shared_service`."""
+    async with channel_to(shared_service) as channel:
+        yield ArtifactClient(channel)
+
+
 def channel_to(service: ArtifactProcess) -> grpc.aio.Channel:
     return open_channel(service.address, timeout=60)

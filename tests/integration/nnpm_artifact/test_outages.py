@@ -82,16 +82,16 @@ async def test_a_dead_minio_is_unavailable_and_works_again_when_it_is_back(
             data = content(3 * MIB)
             await client.put(data)
             server.kill()
-            await eventually(lambda: _serving(service, expected=False), 15)
+            await eventually(lambda: _serving(service, expected=False), 30)
             upload = await client.open_upload()
             other = cut(content(MIB, seed=2))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(40):
                 for act in (client.read(digest(data)), client.send(upload, other)):
                     with pytest.raises(Unavailable) as caught:
                         await act
                     assert caught.value.reason == "STORE_UNAVAILABLE"
             server.start()
-            await eventually(lambda: _serving(service, expected=True), 15)
+            await eventually(lambda: _serving(service, expected=True), 30)
             assert await client.read(digest(data)) == data
             await client.send(upload, other)
             assert await client.missing(upload, other) == []

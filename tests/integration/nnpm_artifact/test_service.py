@@ -203,9 +203,9 @@ BAD_CALLS: dict[str, tuple[Callable[[ArtifactClient, str], object], type[NnpmErr
 }
 
 
-@pytest.mark.parametrize("store_settings", ["local"], indirect=True)
 @pytest.mark.parametrize("name", BAD_CALLS)
-async def test_a_bad_call_gets_a_clear_error(client: ArtifactClient, name: str) -> None:
+async def test_a_bad_call_gets_a_clear_error(shared_client: ArtifactClient, name: str) -> None:
+    client = shared_client
     call, kind, reason = BAD_CALLS[name]
     upload = await client.open_upload()
     with pytest.raises(kind) as caught:
@@ -214,8 +214,8 @@ async def test_a_bad_call_gets_a_clear_error(client: ArtifactClient, name: str) 
     assert await client.open_upload()
 
 
-@pytest.mark.parametrize("store_settings", ["local"], indirect=True)
-async def test_bad_ranges_get_clear_errors(client: ArtifactClient) -> None:
+async def test_bad_ranges_get_clear_errors(shared_client: ArtifactClient) -> None:
+    client = shared_client
     data = content(1000)
     await client.put(data)
     for offset, length, kind, reason in (
@@ -230,9 +230,8 @@ async def test_bad_ranges_get_clear_errors(client: ArtifactClient) -> None:
     assert await client.read(digest(data), 1, 2**63 - 1) == data[1:]
 
 
-@pytest.mark.parametrize("store_settings", ["local"], indirect=True)
-async def test_bytes_that_are_no_message_are_refused(service: ArtifactProcess) -> None:
-    async with grpc.aio.insecure_channel(service.address) as channel:
+async def test_bytes_that_are_no_message_are_refused(shared_service: ArtifactProcess) -> None:
+    async with grpc.aio.insecure_channel(shared_service.address) as channel:
         call = channel.unary_unary("/nnpm.api.artifact.v1.ArtifactService/GetFile")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(b"\xff\xff\xff")
