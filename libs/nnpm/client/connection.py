@@ -10,8 +10,10 @@ from nnpm.api.artifact.v1.artifact_pb2_grpc import ArtifactServiceStub
 from nnpm.api.inference.inference_pb2_grpc import GRPCInferenceServiceStub
 from nnpm.api.registry.v1.registry_pb2_grpc import RegistryServiceStub
 from nnpm.api.scheduler.v1.deployment_service_pb2_grpc import DeploymentServiceStub
+from nnpm.errors import InvalidArgument
 from nnpm.mesh.find import MeshAddresses
 from nnpm.rpc.channels import open_channel
+from nnpm.rpc.limits import MAX_MESSAGE_BYTES
 from nnpm.rpc.tls import Tls
 
 if TYPE_CHECKING:  # these exist for type checkers only
@@ -27,6 +29,7 @@ class Connection:
     def __init__(self, addresses: MeshAddresses, tls: Tls | None = None) -> None:
         self.addresses = addresses
         self._tls = tls
+        self._max_message_bytes = _max_message_bytes()
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     @property
@@ -58,7 +61,8 @@ class Connection:
     def _channel(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.get(address)
         if channel is None:
-            channel = self._channels[address] = open_channel(address, tls=self._tls)
+            channel = open_channel(address, tls=self._tls, max_message_bytes=self._max_message_bytes)
+            self._channels[address] = channel
         return channel
 
 
@@ -68,3 +72,13 @@ def tls_from_environment() -> Tls | None:
     if not any(named.values()):
         return None
     return Tls(**{name: Path(value) if value else None for name, value in named.items()})
+
+
+def _max_message_bytes() -> int:
+    """NNPM_MAX_MESSAGE_BYTES, as the services take it, or their default."""
+    text = os.environ.get("NNPM_MAX_MESSAGE_BYTES", "")
+    if not text:
+        return MAX_MESSAGE_BYTES
+    if not (text.isascii() and text.isdigit() and int(text) < 1 << 31):
+        raise InvalidArgument("INVALID_SETTINGS", f"NNPM_MAX_MESSAGE_BYTES is {text!r}, which is no number of bytes")
+    return int(text)

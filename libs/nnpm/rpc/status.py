@@ -4,6 +4,7 @@ On the wire an error is the status code and message, with a serialised google.rp
 `grpc-status-details-bin` that holds ErrorInfo, BadRequest and RetryInfo.
 """
 
+import re
 from typing import NoReturn
 
 import grpc
@@ -78,6 +79,13 @@ def from_call(error: grpc.aio.AioRpcError, address: str = "") -> NnpmError:
     if code == "UNAVAILABLE" and address:
         bare.message = f"no answer from {address}: {bare.message}"
         bare.hint = "is the service up? `nnpm status` tells, `nnpm up` starts a mesh on this machine"
+    elif code == "DEADLINE_EXCEEDED" and address:
+        bare.message = f"no answer from {address} before the call's deadline"
+    elif bare.reason == "MESSAGE_TOO_LARGE":
+        sizes = re.search(r"\((\d+) vs\. (\d+)\)", bare.message)
+        told = f": {sizes[1]} bytes, at most {sizes[2]} are allowed" if sizes else ""
+        bare.message = f"the message is too large{told}"
+        bare.hint = "send less in one call, or raise NNPM_MAX_MESSAGE_BYTES at both ends"
     return bare
 
 
