@@ -58,8 +58,8 @@ def _same_bits(left: np.ndarray, right: np.ndarray) -> bool:
 
 def _ort_value(array: np.ndarray) -> ort.OrtValue:
     if array.dtype.name == "bfloat16":
-        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), BFLOAT16)
-    return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.asarray(array, order="C"), BFLOAT16)
+    return ort.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"))
 
 
 def _array(value: ort.OrtValue) -> np.ndarray:
