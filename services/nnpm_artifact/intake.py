@@ -84,12 +84,13 @@ class Intake:
 
         Raises InvalidArgument CHUNK_DIGEST_MISMATCH; ResourceExhausted DISK_FULL; what storing the pack before raised.
         """
-        chunks = _check(brought)
-        known = await self._known(chunks)
+        _check(brought)
+        fresh = {digest: data for digest, data in brought if not self._has(digest)}
+        for digest in await self._known([Chunk(digest, len(data)) for digest, data in fresh.items()]):
+            del fresh[digest]
         await self._added()
         if self._builder is not None and self._builder.full:
             await self._store_pack()
-        fresh = {digest: data for digest, data in brought if not self._has(digest) and digest not in known}
         if fresh:
             self._add(fresh)
         self._lease = await self._parts.uploads.prolong(self._lease)
@@ -192,15 +193,14 @@ class Intake:
         return record
 
 
-def _check(brought: Sequence[Brought]) -> list[Chunk]:
-    """The chunks of a message. Raises InvalidArgument when it breaks a limit."""
+def _check(brought: Sequence[Brought]) -> None:
+    """Raises InvalidArgument when a message breaks a limit."""
     chunks = [Chunk(digest, len(data)) for digest, data in brought]
     check_chunks(chunks)
     if (size := length_of(chunks)) > MAX_MESSAGE_BYTES:
         raise InvalidArgument(
             "TOO_MANY_CHUNKS", f"chunks of {size} bytes in one message; at most {MAX_MESSAGE_BYTES} bytes are allowed"
         )
-    return chunks
 
 
 def _verify(brought: Mapping[bytes, bytes]) -> None:
