@@ -6,6 +6,7 @@ Request ids are derived from the manifest's digest, so that a second run meets t
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from nnpm.client.connection import Connection
 from nnpm.client.patience import patiently
 from nnpm.client.records import OnProgress, Progress, Published
 from nnpm.client.upload import LocalFile, Upload
-from nnpm.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
+from nnpm.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, InvalidArgument, NnpmError, NotFound
 from nnpm.package.chunking import ChunkedFile, chunk_file
 from nnpm.package.folder import Contents
 from nnpm.package.manifest import Manifest
@@ -56,8 +57,7 @@ class Publisher:
             on_progress(Progress("check", 0, manifest.size))
             draft = await self._commit(manifest, digest)
             on_progress(Progress("check", manifest.size, manifest.size))
-            # Only now: until the registry holds the files, the lease does.
-            await self._connection.artifact.DeleteUpload(artifact_pb2.DeleteUploadRequest(upload_id=upload_id))
+            await self._give_back(upload_id)
         return Published(from_messages.version(draft), manifest.size, sent, already)
 
     async def _check_reachable(self, contents: Contents) -> None:
@@ -122,6 +122,11 @@ class Publisher:
             "the upload's lease ran out again and again",
             hint="publish again; it goes on where it was",
         )
+
+    async def _give_back(self, upload_id: str) -> None:
+        """Ends the lease, which held the files until the registry did."""
+        with suppress(NnpmError):  # the version is published; a lease that nobody gives back ends by itself
+            await self._connection.artifact.DeleteUpload(artifact_pb2.DeleteUploadRequest(upload_id=upload_id))
 
     async def _commit(self, manifest: Manifest, digest: str) -> package_pb2.Version:
         request = registry_pb2.CommitVersionRequest(
