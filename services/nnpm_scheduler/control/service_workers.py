@@ -15,7 +15,7 @@ from nnpm.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
 from nnpm.queue.schedulers import LiveScheduler, live_schedulers
 from nnpm.rpc.status import from_status
 from nnpm_scheduler.control.fleet import Fleet
-from nnpm_scheduler.control.sessions import LEASE, BeginVerdict, Dispatch, Sessions
+from nnpm_scheduler.control.sessions import LEASE, SILENCE, BeginVerdict, Dispatch, Sessions
 from nnpm_scheduler.control.sessions import Session as OpenSession
 from nnpm_scheduler.control.worker_messages import facts_of, message_of, replicas_of, report_of
 from nnpm_scheduler.dispatch.statistics import BatchFigures
@@ -80,8 +80,6 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             beat = time.monotonic()
             while not session.closed:
                 command = await session.next_command(beat + LEASE / 2 - time.monotonic())
-                if session.silent:
-                    raise DeadlineExceeded("WORKER_SILENT", "nothing was heard from the worker for too long")
                 if command is not None:
                     yield message_of(command)
                 if time.monotonic() - beat >= LEASE / 2:
@@ -136,9 +134,17 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         return first.hello
 
     async def _listen(self, session: OpenSession, requests: AsyncIterator[worker_pb2.SessionRequest]) -> None:
-        """Takes in what the worker says until its side of the stream ends."""
-        async for request in requests:
-            session.heard()
+        """Takes in what the worker says until its side of the stream ends, or it is silent for too long."""
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE):
+                    request = await anext(requests)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                # Not left to the stream's end: towards a frozen process a stream may hang in a write.
+                self._sessions.lost(session)
+                raise DeadlineExceeded("WORKER_SILENT", f"nothing was heard from the worker for {SILENCE} s") from None
             match request.WhichOneof("message"):
                 case "heartbeat":
                     self._fleet.heard(session.incarnation, request.heartbeat.used_memory_bytes)

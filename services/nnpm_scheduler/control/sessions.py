@@ -70,25 +70,15 @@ class Dispatch(Protocol):
 
 
 class Session:
-    """One worker's open stream: what is to be sent, and when it was last heard."""
+    """One worker's open stream: what is to be sent."""
 
     def __init__(self, incarnation: str) -> None:
         self.incarnation = incarnation
         self._outbox: asyncio.Queue[Command | None] = asyncio.Queue()
-        self._heard = time.monotonic()
         self.closed = False
         """Whether the stream is to end: another took its place, or this process stops."""
         self.leaving = False
         """Whether the worker has said that it is about to go."""
-
-    @property
-    def silent(self) -> bool:
-        """Whether the worker must be taken for dead."""
-        return time.monotonic() - self._heard > SILENCE
-
-    def heard(self) -> None:
-        """Something came."""
-        self._heard = time.monotonic()
 
     def send(self, command: Command) -> None:
         """To be sent in order."""
