@@ -162,10 +162,10 @@ class FolderLock:
             ) from error
         until = time.monotonic() + patience
         while not _try_lock(descriptor, fcntl.LOCK_EX):
+            holder = _read_holder(descriptor)
             if time.monotonic() > until:
-                holder = _read_holder(descriptor)
                 os.close(descriptor)
-                raise _in_use(folder, holder)
+                raise _in_use(folder, holder or Holder(0, ""))
             time.sleep(0.02)
         lock = cls(descriptor)
         lock.describe("")
@@ -175,10 +175,11 @@ class FolderLock:
         """Leave this process's pid and `address` for whoever finds the lock taken."""
         text = json.dumps({"pid": os.getpid(), "address": address}).encode()
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, text, 0)
+        os.pwrite(self._descriptor, text, 0)  # one write: a reader sees all of it, or nothing yet
 
     def release(self) -> None:
         """Give the folder up. The file stays: removing it would let two processes lock two files of one name."""
+        os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
 
 
@@ -188,8 +189,16 @@ def lock_holder(folder: DataFolder) -> Holder | None:
         descriptor = os.open(folder.lock_file, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    until = time.monotonic() + LOCK_PATIENCE
     try:
-        return None if _try_lock(descriptor, fcntl.LOCK_SH) else _read_holder(descriptor)
+        while not _try_lock(descriptor, fcntl.LOCK_SH):
+            holder = _read_holder(descriptor)
+            if holder is not None:
+                return holder
+            if time.monotonic() > until:
+                raise _in_use(folder, Holder(0, ""))
+            time.sleep(0.01)
+        return None
     finally:
         os.close(descriptor)
 
@@ -202,12 +211,12 @@ def _try_lock(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _read_holder(descriptor: int) -> Holder:
+def _read_holder(descriptor: int) -> Holder | None:
+    """Who left its name in the lock's file; None for a holder that came or goes this very moment."""
     text = os.pread(descriptor, 4096, 0)
-    try:
-        found = json.loads(text)
-    except ValueError:  # caught between truncation and writing
-        return Holder(0, "")
+    if not text:
+        return None
+    found = json.loads(text)
     return Holder(int(found["pid"]), str(found["address"]))
 
 

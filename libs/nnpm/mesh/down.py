@@ -3,15 +3,19 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 from nnpm.errors import Unavailable
 from nnpm.mesh.data_folder import DataFolder, Holder, lock_holder
+from nnpm.mesh.state import read_state
 
 PATIENCE = 90.0
 """Seconds for an orderly stop: longer than the longest drain."""
 
 KILLED_PATIENCE = 10.0
-"""Seconds for the kernel to clear away a killed supervisor and, with it, its processes."""
+"""Seconds for the kernel to clear away a killed supervisor."""
+
+ENDS_PATIENCE = 2.0
 
 POLL = 0.05
 
@@ -25,9 +29,12 @@ def stop_mesh(folder: DataFolder, patience: float = PATIENCE) -> bool:
     holder = lock_holder(folder)
     if holder is None:
         return False
+    state = read_state(folder)
+    pids = {holder.pid, *(process.pid for process in state.processes if process.pid)} if state else {holder.pid}
     for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, KILLED_PATIENCE)):
         _signal(holder, number)
         if _gone(folder, holder, seconds):
+            _wait_for_ends(pids)
             return True
     raise Unavailable(
         "MESH_STOP_FAILED",
@@ -48,6 +55,24 @@ def _signal(holder: Holder, number: signal.Signals) -> None:
             hint="stop the mesh as the user who started it",
             metadata={"pid": str(holder.pid)},
         ) from error
+
+
+def _wait_for_ends(pids: set[int]) -> None:
+    """A supervisor gives up the lock a moment before it ends, and the kernel kills its processes a moment after."""
+    until = time.monotonic() + ENDS_PATIENCE
+    while any(_runs(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(POLL)
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process, other than one that has ended and waits to be looked at by its parent."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2][:1] != "Z"
+    except FileNotFoundError:  # a system without /proc
+        return True
+    except OSError:
+        return False
 
 
 def _gone(folder: DataFolder, holder: Holder, seconds: float) -> bool:
