@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import sys
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 
 from opentelemetry import trace
@@ -22,6 +23,7 @@ from nnpm_scheduler.dispatch.audit import Auditor
 from nnpm_scheduler.dispatch.envelope import Envelope
 from nnpm_scheduler.dispatch.inference import InferenceService
 from nnpm_scheduler.dispatch.inflight import Bounds, InFlight
+from nnpm_scheduler.dispatch.janitor import Janitor
 from nnpm_scheduler.dispatch.meter import Meter
 from nnpm_scheduler.dispatch.routes import Routes
 from nnpm_scheduler.dispatch.statistics import Statistics
@@ -66,6 +68,7 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
         closing.push_async_callback(control.close)
         dispatch.connect(stream=stream, transport=transport, workers=control.workers)
         auditor = Auditor(redis, inflight, control.workers, dispatch, dispatch.audit_wanted)
+        janitor = Janitor(redis, scheduler.incarnation, routes, inflight, control.workers)
         inference = InferenceService(routes, statistics, transport, control.repository, lambda: stream.open)
         listeners = Listeners(settings, metrics, inference, control)
         closing.push_async_callback(listeners.stop)
@@ -76,7 +79,7 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
             grace=settings.shutdown_grace_seconds,
             redis=redis,
             stream=stream,
-            auditor=auditor,
+            watching=(auditor.run, janitor.run),
             control=control,
             dispatch=dispatch,
             listeners=listeners,
@@ -91,7 +94,7 @@ async def _run(
     grace: float,
     redis: Redis,
     stream: Stream,
-    auditor: Auditor,
+    watching: Sequence[Callable[[], Coroutine[None, None, None]]],
     control: Control,
     dispatch: Dispatch,
     listeners: Listeners,
@@ -99,7 +102,7 @@ async def _run(
     """Everything that goes on at the same time, until `stop`; then the way down, clients before workers."""
     control_stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(work) for work in (_queue(redis, stream), auditor.run())]
+        running = [tasks.create_task(work) for work in (_queue(redis, stream), *(watch() for watch in watching))]
         readiness = tasks.create_task(listeners.show_readiness())
         controlling = tasks.create_task(control.run(control_stop))
         await stop.wait()

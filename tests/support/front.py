@@ -31,6 +31,7 @@ from nnpm_scheduler.dispatch.audit import Auditor
 from nnpm_scheduler.dispatch.envelope import Envelope
 from nnpm_scheduler.dispatch.inference import BARE_METHODS, SERVICE, InferenceService
 from nnpm_scheduler.dispatch.inflight import Bounds, InFlight
+from nnpm_scheduler.dispatch.janitor import Janitor
 from nnpm_scheduler.dispatch.meter import Meter
 from nnpm_scheduler.dispatch.routes import (
     DeploymentRoute,
@@ -160,6 +161,11 @@ class Front:
         in_redis = await self.entries(revision_id) + await self.pending(revision_id)
         return not in_redis and not len(self.inflight) and not self.inflight.bytes
 
+    async def only_the_living_are_consumers(self, revision_id: str = "acme-echo.1") -> bool:
+        """No consumer without a Session."""
+        consumers = await self.redis.xinfo_consumers(requests_key(revision_id), GROUP)
+        return {consumer["name"].decode() for consumer in consumers} <= self.fleet.incarnations
+
     async def pending(self, revision_id: str = "acme-echo.1") -> int:
         """How many entries are in workers' hands."""
         try:
@@ -190,6 +196,7 @@ async def running_front(
     transport = AioTransport(dispatch, CallTracer(tracer))
     dispatch.connect(stream=stream, transport=transport, workers=fleet)
     auditor = Auditor(redis, inflight, fleet, dispatch, dispatch.audit_wanted)
+    janitor = Janitor(redis, scheduler.incarnation, routes, inflight, fleet, every=0.5)
     inference = InferenceService(routes, statistics, transport, repository, lambda: stream.open)
     server = GrpcServer(settings or ServiceSettings(), "127.0.0.1:0", metrics, pool=POOL, bare_methods=BARE_METHODS)
     server.add(SERVICE, inference.register)
@@ -198,7 +205,7 @@ async def running_front(
     front = Front(redis, routes, inflight, statistics, dispatch, stream, fleet, repository, metrics, server.address)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
-        running = [asyncio.create_task(work) for work in (stream.write(), stream.keep(), auditor.run())]
+        running = [asyncio.create_task(work) for work in (stream.write(), stream.keep(), auditor.run(), janitor.run())]
         try:
             yield front
         finally:

@@ -20,10 +20,13 @@ class Meter:
         self._statistics = statistics
         self._ok = metrics.requests.labels(METHOD, "OK")
         self._latency = metrics.latency.labels(METHOD)
+        self._received = metrics.bytes.labels("received")
+        self._sent = metrics.bytes.labels("sent")
 
-    def accepted(self) -> None:
-        """A call is in flight."""
+    def accepted(self, size: int) -> None:
+        """A call with a body of so many bytes is in flight."""
         self._metrics.in_flight.inc()
+        self._received.inc(size)
 
     def refused(self, error: NnpmError) -> None:
         """A call was answered without having been in flight."""
@@ -41,6 +44,7 @@ class Meter:
             statistics.fail.add(total_ns)
             return
         self._ok.inc()
+        self._sent.inc(len(outcome))
         if figures is not None:
             waited_ns = statistics.succeeded(total_ns, figures)
             self._metrics.queue_time.labels(flight.revision).observe(waited_ns / 1e9)

@@ -86,7 +86,7 @@ class Dispatch:
                 self._meter.refused(error)
                 refused.append((call, error))
                 continue
-            self._meter.accepted()
+            self._meter.accepted(flight.size)
             self._set_alarm(flight)
             window = touched[flight.revision] = self._window(flight.revision)
             window.add(flight)

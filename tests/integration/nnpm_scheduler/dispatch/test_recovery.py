@@ -1,6 +1,8 @@
 """What was in dead hands, or vanished from Redis, is answered all the same: once, and before its deadline."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 import grpc
@@ -183,4 +185,17 @@ async def test_calls_of_a_retired_revision_fail_at_once_and_its_stream_is_cleare
             await call
         error: NnpmError = from_call(refused.value)
         assert (error.code, error.reason) == ("UNAVAILABLE", "REVISION_RETIRED")
+        await eventually(front.at_rest)
+
+
+async def test_a_redis_that_hangs_counts_as_gone_until_it_answers(own_redis: RedisServer) -> None:
+    async with running_front(own_redis.url) as front, HandWorker(front):
+        await front.infer(echo_request())
+        os.kill(own_redis.process.pid, signal.SIGSTOP)
+        try:
+            call = asyncio.create_task(front.infer(echo_request(id="patient"), timeout=30))
+            await eventually(lambda: not front.stream.open)
+        finally:
+            os.kill(own_redis.process.pid, signal.SIGCONT)
+        assert await answers_of([call]) == ["patient"]
         await eventually(front.at_rest)

@@ -87,7 +87,7 @@ async def test_a_streams_requests_share_its_span(redis_url: str) -> None:
 
 async def test_the_calls_are_counted(redis_url: str) -> None:
     async with running_front(redis_url) as front, HandWorker(front):
-        await front.infer(echo_request())
+        answer = await front.infer(echo_request())
         with pytest.raises(Exception, match="no deployment"):
             await front.infer(echo_request(model="unknown"))
         method = "/inference.GRPCInferenceService/ModelInfer"
@@ -101,3 +101,5 @@ async def test_the_calls_are_counted(redis_url: str) -> None:
         assert sample("nnpm_request_seconds_count", method=method) == 1
         assert sample("nnpm_queue_seconds_count", revision="acme-echo.1") == 1
         assert sample("nnpm_in_flight_calls") == 0
+        assert sample("nnpm_bytes_total", direction="received") == len(echo_request())
+        assert sample("nnpm_bytes_total", direction="sent") == len(answer)
