@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nnpm.errors import Cancelled, DeadlineExceeded, Internal, NnpmError
 from nnpm_worker.batching import BatchPlan, group, join, row_count, split
@@ -31,13 +31,18 @@ class Outcome:
 
 @dataclass(slots=True)
 class Figures:
-    """What a batch cost: requests and rows in the runs made, and nanoseconds of each part."""
+    """What a batch cost: requests answered, rows of each run that was made, and nanoseconds of each part."""
 
     requests: int = 0
-    rows: int = 0
+    runs: list[int] = field(default_factory=list)
     compute_input_ns: int = 0
     compute_infer_ns: int = 0
     compute_output_ns: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Of all runs."""
+        return sum(self.runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,7 @@ class Execution:
             result.outcomes.append(Outcome(job, None, error, RunTime(begun, self._wall_clock())))
             return
         result.figures.requests += 1
-        result.figures.rows += max(1, row_count(call.inputs)) if self._plan.joins else 1
+        result.figures.runs.append(max(1, row_count(call.inputs)) if self._plan.joins else 1)
         self._reply(call, outputs, job, RunTime(begun, self._wall_clock()), result)
 
     def _joined(self, calls: Sequence[Call], figures: Figures) -> tuple[RunTime, list[Tensors]] | None:
@@ -131,7 +136,7 @@ class Execution:
         if shares is None:
             return None
         figures.requests += len(calls)
-        figures.rows += row_count(inputs)
+        figures.runs.append(row_count(inputs))
         return run, shares
 
     def _infer(self, inputs: Tensors, outputs: Sequence[str], figures: Figures) -> Tensors:

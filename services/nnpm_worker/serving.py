@@ -236,8 +236,8 @@ class Serving:
     def _observe(self, revision: str, result: BatchResult) -> None:
         metrics = self._metrics
         now = time.monotonic_ns()
-        if result.figures.rows:
-            metrics.batch_size.labels(revision).observe(result.figures.rows)
+        for rows in result.figures.runs:
+            metrics.batch_size.labels(revision).observe(rows)
         queue_time = metrics.queue_time.labels(revision)
         latency = metrics.latency.labels("run")
         for outcome in result.outcomes:
