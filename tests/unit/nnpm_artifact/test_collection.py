@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +109,22 @@ async def test_a_mostly_empty_pack_is_rewritten_and_its_rest_stays_readable(room
     assert await rooms.read(digest(small)) == small
     again = await rooms.collection.collect()
     assert (again.packs, rooms.packs("chunks/")) == (0, {after})
+
+
+async def test_a_damaged_pack_is_not_rewritten_and_collection_goes_on(rooms: ArtifactRooms, tmp_path: Path) -> None:
+    small, large, other = content(150_000, seed=1), content(2_000_000, seed=2), content(1000, seed=3)
+    upload = await rooms.open_upload()
+    await rooms.send(upload, cut(small) + cut(large))
+    await rooms.commit(upload, small)
+    await rooms.refer("acme/small@1.0.0", small)
+    await rooms.uploads.delete(upload)
+    (pack,) = rooms.packs("chunks/")
+    path = tmp_path / "packs" / f"{pack}.pack"
+    path.write_bytes(path.read_bytes().replace(small[1000:1010], bytes(10)))
+    await rooms.put(other, keep=False)
+    assert (await rooms.collection.collect()).files == 1
+    assert rooms.packs("chunks/") == {pack}
+    assert await rooms.read(digest(small), 65_536, 100) == small[65_536:65_636]
 
 
 async def test_a_reader_goes_on_when_its_pack_is_rewritten(rooms: ArtifactRooms) -> None:

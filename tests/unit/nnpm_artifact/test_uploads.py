@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from nnpm.errors import FailedPrecondition, InvalidArgument, NotFound
+from nnpm.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from nnpm_artifact.recipes import Chunk
 from support.artifact import ArtifactRooms, ManualClock, content, cut, digest
 
@@ -197,3 +197,31 @@ async def test_a_wrong_chunk_followed_by_others_is_refused_by_the_next_call(room
         await intake.take([(digest(b"y"), b"y")])
     assert caught.value.reason == "CHUNK_DIGEST_MISMATCH"
     await intake.abandon()
+
+
+async def test_a_store_that_is_away_fails_the_stream_and_the_next_one_works(rooms: ArtifactRooms) -> None:
+    pieces = cut(content(70_000_000))  # two packs are full before the stream ends
+    upload = await rooms.open_upload()
+    rooms.store.down = {"put"}
+    with pytest.raises(Unavailable) as caught:
+        await rooms.send(upload, pieces)
+    assert caught.value.reason == "STORE_UNAVAILABLE"
+    assert list(rooms.store.staging.iterdir()) == []
+    rooms.store.down = set()
+    assert await rooms.missing(upload, pieces) == pieces
+    assert (await rooms.send(upload, pieces)).chunks == len(pieces)
+    await rooms.collection.collect()
+    assert await rooms.missing(upload, pieces) == []
+
+
+async def test_a_full_disk_fails_the_stream_and_keeps_what_was_stored_before(rooms: ArtifactRooms) -> None:
+    before, after = cut(content(200_000, seed=1)), cut(content(200_000, seed=2))
+    upload = await rooms.open_upload()
+    await rooms.send(upload, before)
+    rooms.store.full = True
+    with pytest.raises(ResourceExhausted) as caught:
+        await rooms.send(upload, after)
+    assert caught.value.reason == "DISK_FULL"
+    rooms.store.full = False
+    assert await rooms.missing(upload, before + after) == after
+    await rooms.send(upload, after)
