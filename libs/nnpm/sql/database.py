@@ -55,7 +55,8 @@ class Database:
         """
         config = Config()
         config.set_main_option("script_location", str(self._migrations).replace("%", "%%"))
-        with self._sql_errors(), self._engine.connect() as connection:
+        # The write lock from the start: two services that begin on one database must not be in each other's way.
+        with self._sql_errors(), self._begin() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
             known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
             if current is not None and current not in known:
@@ -66,7 +67,6 @@ class Database:
                 )
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-            connection.commit()
         return current is None
 
     async def read(self, act: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,12 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path, migrati
         broken.migrate()
     broken.close()
     assert refused.value.reason == "DATABASE_UNAVAILABLE"
+
+
+def test_services_that_start_together_migrate_once(url: str, migrations: Path) -> None:
+    databases = [Database("notes", url, migrations) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        was_empty = list(threads.map(Database.migrate, databases))
+    assert sorted(was_empty) == [False, False, False, True]
+    for database in databases:
+        database.close()
