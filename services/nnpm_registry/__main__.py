@@ -63,7 +63,9 @@ async def serve(settings: RegistrySettings, stop: asyncio.Event) -> None:
         get_logger("registry").info("listening", address=server.address)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(Readiness(database).watch(stop, server.set_serving))
-            tasks.create_task(Upkeep(database, artifacts, commits).run(stop))
+            upkeep = tasks.create_task(Upkeep(database, artifacts, commits).run())
+            await stop.wait()
+            upkeep.cancel()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from nnpm.errors import NnpmError
 from nnpm.sql.database import Database
 from nnpm.telemetry.logs import get_logger
-from nnpm_registry.upkeep import pause
+from nnpm_registry.pause import pause
 
 _INTERVAL_S = 1.0
 _PATIENCE_S = 5.0

@@ -1,7 +1,6 @@
 """What the registry does by itself: ends abandoned commits, deletes old drafts, gives references back."""
 
 import asyncio
-from contextlib import suppress
 
 from nnpm.errors import NnpmError
 from nnpm.sql.database import Database
@@ -23,14 +22,18 @@ class Upkeep:
         self._commits = commits
         self._log = get_logger("upkeep")
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set; what fails is tried again."""
-        while not stop.is_set():
+    async def run(self) -> None:
+        """Until cancelled; what fails is tried again."""
+        told = ""
+        while True:
             try:
                 await self.round()
+                told = ""
             except NnpmError as error:
-                self._log.warning("upkeep was cut short", reason=error.reason, error=error.message)
-            await pause(stop, _INTERVAL_S)
+                if error.reason != told:
+                    self._log.warning("upkeep waits", reason=error.reason, error=error.message)
+                told = error.reason
+            await asyncio.sleep(_INTERVAL_S)
 
     async def round(self) -> None:
         """Once through everything."""
@@ -41,10 +44,3 @@ class Upkeep:
         for namespace, referrer in await self._database.read(drafts.to_release, _AT_ONCE):
             await self._artifacts.release(namespace, referrer)
             await self._database.write(drafts.released, referrer)
-
-
-async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Wait, but no longer than until `stop` is set."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()

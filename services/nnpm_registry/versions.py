@@ -40,7 +40,7 @@ class Versions:
         return await self._database.write(drafts.create, parsed, request_id, self._draft_seconds)
 
     async def get(self, package: str, version: str) -> Version:
-        """A version in any state. Raises NotFound PACKAGE_NOT_FOUND, VERSION_NOT_FOUND."""
+        """A version in any state. Raises NotFound VERSION_NOT_FOUND."""
         return await self._database.read(drafts.get, *_checked(package, version))
 
     async def page(self, package: str, size: int, token: str) -> tuple[Sequence[Version], str]:

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 from nnpm.errors import InvalidArgument, OutOfRange, Unavailable
 from nnpm.sql.database import Database
+from nnpm_registry.pause import pause
 from nnpm_registry.records import Event
 from nnpm_registry.store import events
-from nnpm_registry.upkeep import pause
 
 _INTERVAL_S = 0.2
 _RENEWAL_S = 20.0

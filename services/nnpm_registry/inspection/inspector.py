@@ -73,7 +73,7 @@ class Inspector:
         )
 
     def _ended(self, status: int) -> Rejection:
-        if status in (-signal.SIGXCPU, -signal.SIGKILL):
+        if status == -signal.SIGXCPU:
             return self._too_slow()
         how = f"signal {-status}" if status < 0 else f"exit code {status}"
         return Rejection(

@@ -9,6 +9,7 @@ import sys
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _FILES = 64
+_CPU_GRACE_S = 2
 
 
 def confine(parent: int, memory_bytes: int, cpu_seconds: int) -> None:
@@ -23,13 +24,15 @@ def confine(parent: int, memory_bytes: int, cpu_seconds: int) -> None:
         if os.getppid() != parent:
             os._exit(1)
     _limit(resource.RLIMIT_AS, memory_bytes)
-    _limit(resource.RLIMIT_CPU, cpu_seconds)
+    # The soft limit's signal tells the parent what happened; the hard one kills whoever ignores it.
+    _limit(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + _CPU_GRACE_S)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, _FILES)
 
 
-def _limit(kind: int, value: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (bound, bound))
+def _limit(kind: int, soft: int, hard: int | None = None) -> None:
+    _, present = resource.getrlimit(kind)
+    wanted = soft if hard is None else hard
+    bound = wanted if present == resource.RLIM_INFINITY else min(wanted, present)
+    resource.setrlimit(kind, (min(soft, bound), bound))

@@ -10,7 +10,7 @@ from nnpm_registry.store import events, rows, tags
 from nnpm_registry.store.schema import versions
 
 _ROWS = 4
-_PAGE_BYTES = 16 << 20
+PAGE_BYTES = 16 << 20
 """A page of versions must fit into a message, and into memory."""
 
 
@@ -52,7 +52,9 @@ def listing(connection: Connection, package: str) -> Sequence[Listed]:
     return [rows.listed(row) for row in connection.execute(query)]
 
 
-def page(connection: Connection, package: str, below: bytes | None, limit: int) -> Sequence[Version]:
+def page(
+    connection: Connection, package: str, below: bytes | None, limit: int, most_bytes: int = PAGE_BYTES
+) -> Sequence[Version]:
     """Published versions, highest first; those below `below`. Fewer than `limit` when their manifests are large."""
     query = select(versions).where(versions.c.package == package)
     if below is not None:
@@ -62,7 +64,7 @@ def page(connection: Connection, package: str, below: bytes | None, limit: int) 
     size = 0
     for row in connection.execute(query, execution_options={"yield_per": _ROWS}):
         size += len(row.manifest) + len(row.report)
-        if found and size > _PAGE_BYTES:
+        if found and size > most_bytes:
             break
         found.append(rows.version(row))
     return found

@@ -1,0 +1,29 @@
+"""Health follows the database."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+from nnpm.sql.database import Database
+from nnpm_registry.readiness import Readiness
+from support.waiting import eventually
+
+
+async def test_health_turns_off_while_the_database_is_out_of_reach(tmp_path: Path) -> None:
+    folder = tmp_path / "registry"
+    database = Database("registry", f"sqlite:///{folder / 'registry.db'}", tmp_path)
+    shutil.rmtree(folder)
+    told: list[bool] = []
+    stop = asyncio.Event()
+
+    async def tell(ready: bool) -> None:
+        told.append(ready)
+
+    watching = asyncio.create_task(Readiness(database).watch(stop, tell))
+    await eventually(lambda: told == [False])
+    folder.mkdir()
+    await eventually(lambda: told == [False, True])
+    stop.set()
+    async with asyncio.timeout(10):
+        await watching
+    database.close()
