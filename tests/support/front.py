@@ -283,8 +283,8 @@ class HandWorker:
         self.seen += read.requests
         replies = []
         for request in read.requests:
-            if read.suspect:
-                assert self._front.dispatch.begin(self.incarnation, request.number, request.nonce)
+            if read.suspect and not self._front.dispatch.begin(self.incarnation, request.number, request.nonce):
+                continue
             body = request.body
             if body is None:
                 body = self._front.dispatch.payload(request.number, request.nonce)
