@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from nnpm.api.scheduler.v1 import deployment_service_pb2_grpc
 from nnpm.api.worker.v1 import worker_pb2_grpc
+from nnpm.errors import NnpmError
 from nnpm.queue.schedulers import LiveScheduler
 from nnpm.rpc.channels import open_channel
 from nnpm.rpc.server import GrpcServer
@@ -142,5 +143,9 @@ async def open_control(
         routes=routes,
         dispatch=dispatch,
     )
-    await control.start()
+    try:
+        await control.start()
+    except NnpmError:
+        await control.close()
+        raise
     return control

@@ -26,7 +26,8 @@ def route_table(
     routes = [
         DeploymentRoute(
             name=deployment.name,
-            package=deployment.spec.package,
+            # Not the newest one's: who asks for a package must not be answered by another.
+            package=(deployment.serving or deployment.newest).spec.package,
             revisions=(*leftovers.pop(deployment.name, ()), *_current(deployment, workers)),
             paused=deployment.paused,
         )

@@ -77,3 +77,10 @@ def test_revisions_that_share_what_is_loaded_are_one_route() -> None:
     scaled = deployment(revision(2, id="r1", version="1.0.0", replicas=2), ONE)
     table = route_table([scaled], [worker("a", r1="ready")], (), EMPTY)
     assert [(route.id, route.number, route.ready) for route in table.deployments[0].revisions] == [("r1", 2, 1)]
+
+
+def test_a_deployment_that_changes_its_package_answers_to_the_one_that_serves() -> None:
+    other = revision(2, package="acme/other")
+    workers = [worker("a", r1="ready", r2="ready")]
+    assert route_table([deployment(other, ONE)], workers, (), EMPTY).deployments[0].package == "acme/tiny"
+    assert route_table([deployment(other, other)], workers, (), EMPTY).deployments[0].package == "acme/other"
