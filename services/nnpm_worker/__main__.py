@@ -26,10 +26,11 @@ from nnpm_worker.cache import Cache
 from nnpm_worker.commands import WorkerCommands
 from nnpm_worker.deliver import Deliverer
 from nnpm_worker.hands import Hands
+from nnpm_worker.intake import Intake
 from nnpm_worker.links import Links
 from nnpm_worker.models import Models, Traffic
 from nnpm_worker.packages import Packages
-from nnpm_worker.reading import Reading, Schedule
+from nnpm_worker.reading import Reading, Voice
 from nnpm_worker.replica import LoadLimits
 from nnpm_worker.runtime import RuntimeOptions, Runtimes
 from nnpm_worker.schedulers import Schedulers
@@ -117,14 +118,9 @@ class _Worker:
             redis=redis,
             consumer=incarnation,
             hands=self._hands,
+            intake=Intake(self._hands, self._clock_offset_ns, self._schedulers.is_gone),
             serving=self._serving,
-            schedule=Schedule(
-                may_read=self._schedulers.may_read,
-                clock_offset_ns=self._clock_offset_ns,
-                is_gone=self._schedulers.is_gone,
-                beat=self._beat,
-                drained=self._links.drained,
-            ),
+            voice=Voice(self._schedulers.may_read, self._beat, self._links.drained),
             changed=self._changed,
             lease=LEASE,
         )

@@ -7,46 +7,39 @@ end. (Dispatch protocol, rules 2, 5 and 6.)
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from nnpm.errors import DataLoss, Unimplemented
-from nnpm.queue.entry import Entry, decode
 from nnpm.telemetry.logs import get_logger
-from nnpm_worker.hands import Hands, Held, HeldState
+from nnpm_worker.hands import Hands, HeldState
+from nnpm_worker.intake import Intake
 from nnpm_worker.replica import Replica
-from nnpm_worker.requests import Job
 from nnpm_worker.serving import Server, Serving
 from nnpm_worker.stream import MOST_STREAMS, REDIS_ERRORS, Received, StreamConnection, leave_group, make_group
 
 _RETRY_SECONDS = 0.2  # between tries to reach Redis
 _LOOK_AGAIN_SECONDS = 0.005
+_UNBLOCK_SECONDS = 0.05
 
 _log = get_logger("reading")
 
 
-class Schedule:
-    """What the loop asks about schedulers, and tells them."""
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """What the loop asks and says on the Sessions.
 
-    def __init__(
-        self,
-        *,
-        may_read: Callable[[], bool],
-        clock_offset_ns: Callable[[str], int | None],
-        is_gone: Callable[[str, str], bool],
-        beat: Callable[[int], None],
-        drained: Callable[[], None],
-    ) -> None:
-        self.may_read = may_read
-        self.clock_offset_ns = clock_offset_ns
-        """A scheduler's monotonic clock minus ours; None without a Session with it."""
-        self.is_gone = is_gone
-        self.beat = beat
-        """Sends a heartbeat that says how many requests are in hand."""
-        self.drained = drained
-        """Says that nothing is in hand and nothing more is taken."""
+    Attributes:
+        may_read: whether requests may be taken (rule 6).
+        beat: sends a heartbeat that says how many requests are in hand.
+        drained: says that nothing is in hand and nothing more is taken.
+    """
+
+    may_read: Callable[[], bool]
+    beat: Callable[[int], None]
+    drained: Callable[[], None]
 
 
 class Reading:
@@ -56,8 +49,9 @@ class Reading:
         redis: for everything but the reading itself, which has a connection of its own.
         consumer: this worker's incarnation.
         hands: what is in hand.
-        serving: what runs it.
-        schedule: who is there.
+        intake: takes what was read in hand.
+        serving: runs it.
+        voice: on the Sessions.
         changed: set by whoever gives this loop something to do.
         lease: seconds.
     """
@@ -68,16 +62,18 @@ class Reading:
         redis: Redis,
         consumer: str,
         hands: Hands,
+        intake: Intake,
         serving: Serving,
-        schedule: Schedule,
+        voice: Voice,
         changed: asyncio.Event,
         lease: float,
     ) -> None:
         self._redis = redis
         self._consumer = consumer
         self._hands = hands
+        self._intake = intake
         self._serving = serving
-        self._schedule = schedule
+        self._voice = voice
         self._changed = changed
         self._lease = lease
         self._last_beat = 0.0
@@ -150,7 +146,7 @@ class Reading:
     def _say_drained(self) -> None:
         if self._draining and not self._drained and not self._hands:
             self._drained = True
-            self._schedule.drained()
+            self._voice.drained()
 
     def _is_done(self) -> bool:
         return self._stopping and not self._hands
@@ -161,7 +157,7 @@ class Reading:
             _log.warning("Redis is out of reach", why=str(error) or type(error).__name__)
         self.connected = False
         self._beat()
-        self._sort_parked()
+        self._intake.sort_parked()
         self._serving.start_runs()
         self._let_leave()
         await asyncio.sleep(_RETRY_SECONDS)
@@ -200,8 +196,10 @@ class Reading:
         changing = asyncio.ensure_future(self._changed.wait())
         try:
             await asyncio.wait((reading, changing), return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
+            while not reading.done():
+                # Again and again, since it does nothing when it overtakes the read, which goes over another connection.
                 await self._redis.client_unblock(connection.client_id)
+                await asyncio.wait((reading,), timeout=_UNBLOCK_SECONDS)
             received, missing = await reading
         finally:
             changing.cancel()
@@ -222,10 +220,10 @@ class Reading:
         # A little early, so that a turn that ends just before the time does not put it off by one more.
         if now - self._last_beat >= self._lease / 2 - 0.02:
             self._last_beat = now
-            self._schedule.beat(self._hands.requests)
+            self._voice.beat(self._hands.requests)
 
     def _readable(self) -> bool:
-        return not self._draining and not self._serving.suspect_is_near and self._schedule.may_read()
+        return not self._draining and not self._serving.suspect_is_near and self._voice.may_read()
 
     def _wants(self) -> dict[str, int]:
         if not self._readable():
@@ -251,56 +249,26 @@ class Reading:
         """Rule 2: a new connection begins with this consumer's own pending entries."""
         for revision in self._serving.servers:
             pending = await connection.pending(revision)
-            self._accept([item for item in pending if (revision, item.id) not in self._hands])
-            self._forget_taken_back(revision, {item.id for item in pending})
+            self._accept(pending)
+            self._intake.forget_taken_back(revision, {item.id for item in pending})
 
     async def _look_after_parked(self, connection: StreamConnection) -> None:
         """Parked entries come back, or go: with their Session, their scheduler, or their place in the pending list."""
         if not self._hands.in_state(HeldState.PARKED):
             return
-        self._sort_parked()
+        self._intake.sort_parked()
         now = time.monotonic()
         if now - self._last_look >= self._lease:
             self._last_look = now
             for revision in {held.revision for held in self._hands.in_state(HeldState.PARKED)}:
                 pending = await connection.pending(revision)
-                self._forget_taken_back(revision, {item.id for item in pending})
+                self._intake.forget_taken_back(revision, {item.id for item in pending})
 
-    def _forget_taken_back(self, revision: str, pending: set[bytes]) -> None:
-        for held in self._hands.in_state(HeldState.PARKED):
-            if held.revision == revision and held.id not in pending:
-                self._hands.forget(held)
-
-    def _sort_parked(self) -> None:
-        for held in self._hands.in_state(HeldState.PARKED):
-            offset = self._schedule.clock_offset_ns(held.entry.scheduler)
-            if offset is not None:
-                held.jobs = _jobs(held.entry, offset)
-                held.state = HeldState.WAITING
-                self._hands.add(held)
-            elif self._schedule.is_gone(held.entry.scheduler, held.entry.reply_address):
-                self._hands.done(held)
-
-    def _accept(self, received: list[Received]) -> None:
-        for item in received:
-            try:
-                entry = decode(item.data) if item.data is not None else None
-            except Unimplemented as error:
-                # Of a newer scheduler: it stays pending, and that scheduler takes it back for a newer worker.
-                _log.warning("an entry is left to a newer worker", id=item.id.decode(), why=error.message)
-                continue
-            except DataLoss as error:
-                _log.error("an entry cannot be read and is dropped", id=item.id.decode(), why=error.message)
-                entry = None
-            if entry is None:
-                self._hands.add_empty(item.revision, item.id)
-                continue
-            server = self._serving.servers.get(item.revision)
+    def _accept(self, received: Sequence[Received]) -> None:
+        for held in self._intake.accept(received):
+            server = self._serving.servers.get(held.revision)
             if server is not None:
-                server.saw_entry(len(entry.requests))
-            offset = self._schedule.clock_offset_ns(entry.scheduler)
-            state = HeldState.PARKED if offset is None else HeldState.WAITING
-            self._hands.add(Held(item.revision, item.id, entry, _jobs(entry, offset or 0), state))
+                server.saw_entry(len(held.jobs))
 
     def _let_leave(self) -> None:
         """Replicas that leave are let go once nothing of theirs is in hand."""
@@ -308,11 +276,3 @@ class Reading:
             if server.leaving and not server.busy and not self._hands.of(revision):
                 del self._serving.servers[revision]
                 server.left.set()
-
-
-def _jobs(entry: Entry, offset_ns: int) -> list[Job]:
-    now = time.monotonic_ns()
-    return [
-        Job(request, request.admitted_ns - offset_ns, request.deadline_ns - offset_ns, now)
-        for request in entry.requests
-    ]
