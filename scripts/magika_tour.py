@@ -201,7 +201,9 @@ def say_what_next(mesh: Mesh, *, keep: bool) -> None:
     screen.print("\n[bold]try next[/]")
     for line in ("source .venv/bin/activate", *(kept if keep else own)):
         screen.print(f"  {line}", markup=False, soft_wrap=True)
-    screen.print("README.md shows the Python and the Go client; any Open Inference Protocol client works too")
+    screen.print(
+        "README.md shows the Python and the Go client; any Open Inference Protocol client works too", soft_wrap=True
+    )
 
 
 if __name__ == "__main__":
