@@ -61,7 +61,10 @@ class Connection:
     def _channel(self, address: str) -> grpc.aio.Channel:
         channel = self._channels.get(address)
         if channel is None:
-            channel = open_channel(address, tls=self._tls, max_message_bytes=self._max_message_bytes)
+            # Uploads are tried again by `patience`, not by gRPC, whose own retries abort the process now and then when
+            # a stream of messages breaks (1.81: "Check failed: pending == nullptr" in buffered_call.cc).
+            retries = address != self.addresses.artifact
+            channel = open_channel(address, tls=self._tls, max_message_bytes=self._max_message_bytes, retries=retries)
             self._channels[address] = channel
         return channel
 
