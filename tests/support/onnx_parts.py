@@ -123,3 +123,20 @@ def with_training(tensor: TensorProto) -> onnx.ModelProto:
     training.initialization.initializer.append(tensor)
     training.initialization.node.append(helper.make_node("Identity", [tensor.name], ["i"]))
     return model
+
+
+def function_bomb(levels: int = 40) -> onnx.ModelProto:
+    """Each function calls the one before it twice: 2 ** levels nodes when unfolded."""
+    name = f"F{levels}"
+    model = make_model([helper.make_node(name, ["x"], ["y"], domain="own")], [FLOATS[0]], [FLOATS[1]])
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    first = helper.make_node("Identity", ["a"], ["b"])
+    model.functions.append(helper.make_function("own", "F0", ["a"], ["b"], [first], imports))
+    for level in range(1, levels + 1):
+        calls = [
+            helper.make_node(f"F{level - 1}", ["a"], ["m"], domain="own"),
+            helper.make_node(f"F{level - 1}", ["m"], ["b"], domain="own"),
+        ]
+        model.functions.append(helper.make_function("own", f"F{level}", ["a"], ["b"], calls, imports))
+    return model

@@ -76,9 +76,12 @@ def _fault_of(tensor: onnx.TensorProto, path: str, files: Mapping[str, int], hol
     size = byte_size(tensor)
     if size is None:
         return _invalid(tensor, "has a negative dimension, or elements that cannot lie outside the graph")
+    if len(stated) != len(tensor.external_data):
+        # Readers may differ in which of the two counts: nothing may be decided by one of them.
+        return _invalid(tensor, "states a fact of its external data twice")
     if stated.get("location") == hole:
         return _fault_of_hole(tensor, stated, size)
-    if fault := _fault_of_facts(tensor, stated):
+    if fault := _fault_of_facts(stated):
         return _invalid(tensor, fault)
     location = stated["location"]
     target, fault = _target(location, path, files)
@@ -87,9 +90,10 @@ def _fault_of(tensor: onnx.TensorProto, path: str, files: Mapping[str, int], hol
     return _fault_of_extent(tensor, stated, size, target, files[target])
 
 
-def _fault_of_facts(tensor: onnx.TensorProto, stated: Mapping[str, str]) -> str:
-    if len(stated) != len(tensor.external_data):
-        return "states a fact of its external data twice"
+def _fault_of_facts(stated: Mapping[str, str]) -> str:
+    # A text that is not UTF-8 comes as bytes from the protobuf library.
+    if not all(isinstance(text, str) for fact in stated.items() for text in fact):
+        return "states a fact of its external data that is no text"
     if unknown := set(stated) - _KNOWN_KEYS:
         return f"states {min(unknown)[:80]!r} of its external data, which ONNX Runtime does not know"
     return "" if stated.get("location") else "has external data without a location"

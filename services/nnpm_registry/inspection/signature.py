@@ -69,7 +69,7 @@ def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def read_facts(model: onnx.ModelProto) -> Facts:
     """What else the graph says of itself."""
-    producer = f"{model.producer_name} {model.producer_version}".strip()
+    producer = f"{_text(model.producer_name)} {_text(model.producer_version)}".strip()
     initializers = list(_initializers(model.graph))
     return Facts(
         ir_version=model.ir_version,
@@ -99,6 +99,8 @@ def _size(dimension: onnx.TensorShapeProto.Dimension) -> int:
 
 def _unservable(role: str, value: onnx.ValueInfoProto) -> Rejection | None:
     kind = value.type.WhichOneof("value")
+    if not isinstance(value.name, str):  # so the protobuf library gives what is not UTF-8
+        return Rejection("INVALID_MODEL_FILE", f"the name of {role} {value.name!r} is not UTF-8", "rename it")
     if kind == "tensor_type":
         element = value.type.tensor_type.elem_type
         if element in _DATATYPES:
@@ -112,6 +114,11 @@ def _unservable(role: str, value: onnx.ValueInfoProto) -> Rejection | None:
         f"{role} {value.name[:200]!r} has {described}, which the Open Inference Protocol cannot carry",
         "convert it inside the graph to a tensor of bool, integers, float16, bfloat16, float, double or string",
     )
+
+
+def _text(value: str | bytes) -> str:
+    """What is not UTF-8 comes as bytes from the protobuf library."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _initializers(graph: onnx.GraphProto) -> Iterator[Iterable[int]]:
@@ -131,7 +138,7 @@ def _operators(model: onnx.ModelProto) -> Iterator[str]:
 def _operators_of(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
     for node in nodes:
         domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}::"
-        yield f"{domain}{node.op_type}"[:_MAX_TEXT]
+        yield f"{domain}{_text(node.op_type)}"[:_MAX_TEXT]
         for graph in _subgraphs(node):
             yield from _operators_of(graph.node)
 

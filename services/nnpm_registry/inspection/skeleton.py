@@ -34,6 +34,7 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = {
 _OP_TYPE = 4
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 _RAW_DATA = 9
+_ENUM = 0xFFFFFFFF  # of a longer number, protobuf reads so many bits
 _DATA = frozenset({4, 5, 7, _RAW_DATA, 10, 11})
 """Fields of a tensor that hold its elements, packed."""
 
@@ -74,7 +75,7 @@ class _Walk:
         while self.file.position < end:
             tag, number, kind, size = self._field(end)
             if kind == _VARINT:
-                external |= message == "Tensor" and number == _DATA_LOCATION and size == 1
+                external |= message == "Tensor" and number == _DATA_LOCATION and size & _ENUM == 1
                 pieces.append(self._counted(tag))
                 continue
             inner = _MESSAGES[message].get(number)

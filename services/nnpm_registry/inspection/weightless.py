@@ -5,7 +5,7 @@ input would change what the graph or function takes, it becomes a ConstantOfShap
 else about the model changes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import onnx
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -32,6 +32,7 @@ def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     _without_weights(found.graph, names)
     for function in found.functions:
         _replace_nodes(function.node, names)
+        _clean_attributes(function.attribute_proto, f"function {function.name[:200]!r}", names)
     return found
 
 
@@ -96,7 +97,7 @@ def _replace_nodes(
             replaced += _constant_of_shape(node.output[0], *constant, names)
             changed = True
             continue
-        _clean_attributes(node, names)
+        _clean_attributes(node.attribute, f"node {node.name[:200]!r} ({node.op_type[:80]})", names)
         replaced.append(node)
     if changed:
         copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in replaced]
@@ -116,26 +117,26 @@ def _external_constant(node: onnx.NodeProto) -> tuple[int, list[int]] | None:
     return None
 
 
-def _clean_attributes(node: onnx.NodeProto, names: _Names) -> None:
-    for attribute in node.attribute:
+def _clean_attributes(attributes: Iterable[onnx.AttributeProto], owner: str, names: _Names) -> None:
+    for attribute in attributes:
         sparse = [attribute.sparse_tensor, *attribute.sparse_tensors]
         tensors = [attribute.t, *attribute.tensors]
         tensors += [part for whole in sparse for part in (whole.values, whole.indices)]
         for tensor in tensors:
             if is_external(tensor):
-                _fill(tensor, node)
+                _fill(tensor, owner)
         if attribute.HasField("g"):
             _without_weights(attribute.g, names)
         for graph in attribute.graphs:
             _without_weights(graph, names)
 
 
-def _fill(tensor: onnx.TensorProto, node: onnx.NodeProto) -> None:
+def _fill(tensor: onnx.TensorProto, owner: str) -> None:
     size = byte_size(tensor) or 0
     if size > _FILLED:
         raise InvalidArgument(
             "EXTERNAL_DATA_INVALID",
-            f"an attribute of node {node.name[:200]!r} ({node.op_type[:80]}) keeps {size} bytes in an external file",
+            f"an attribute of {owner} keeps {size} bytes in an external file",
             hint="keep weights in initialisers; attributes may keep up to 1 MiB outside the graph",
         )
     tensor.ClearField("external_data")

@@ -310,3 +310,34 @@ def test_every_onnx_node_test_is_taken_or_refused_as_onnx_runtime_does() -> None
             differences.append((case.name, loads, found))
     assert len(cases) > 1000
     assert differences == []
+
+
+def test_a_tensor_cannot_hide_where_its_data_lies_behind_data_that_it_does_not_use() -> None:
+    """Large raw data, an external location, and a data_location that only some readers take for EXTERNAL."""
+    tensor = external(dims=(200, 200), location="/etc/passwd", length=None)
+    tensor.ClearField("data_location")
+    tensor.raw_data = bytes(160_000)
+    for location in (b"\x70\x01", b"\x70\x81\x80\x80\x80\x10", b"\x70\x00\x70\x01", b"\x70\x01\x70\x00"):
+        encoded = tensor.SerializeToString() + location
+        model = with_initializer(external())
+        model.graph.ClearField("initializer")
+        graph = model.graph.SerializeToString() + b"\x2a" + size(encoded) + encoded
+        model.ClearField("graph")
+        assert reasons(look(model.SerializeToString() + b"\x3a" + size(graph) + graph)), location
+
+
+def test_texts_that_are_not_utf_8_do_no_harm() -> None:
+    content = models.linear().SerializeToString()
+    named = look(content.replace(b"nnpm-tests", b"nnpm-\xff\xfe-ts"))
+    assert (named.rejections, named.facts.producer) == ((), "nnpm-\ufffd\ufffd-ts")
+    assert reasons(look(content.replace(b"\x01x", b"\x01\xff"))) == ["INVALID_MODEL_FILE"]
+    located = with_initializer(external()).SerializeToString().replace(b"weights.bin", b"weight\xff.bin")
+    assert reasons(look(located)) == ["EXTERNAL_DATA_INVALID"]
+
+
+def test_external_data_in_a_functions_default_attribute_is_found_and_filled() -> None:
+    for location, found in (("weights.bin", set()), ("../weights.bin", {"EXTERNAL_DATA_OUTSIDE"})):
+        model = with_function(external())
+        attribute = model.functions[0].attribute_proto.add(name="spare", type=onnx.AttributeProto.TENSOR)
+        attribute.t.CopyFrom(external(location=location))
+        assert set(reasons(look(model))) == found

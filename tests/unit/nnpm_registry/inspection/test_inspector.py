@@ -15,6 +15,7 @@ from nnpm_registry.inspection.inspector import Inspector, Limits
 from nnpm_registry.inspection.process import InspectionProcess
 from nnpm_registry.records import Report
 from support import models
+from support.onnx_parts import function_bomb
 from support.processes import resident_bytes
 from support.waiting import eventually
 
@@ -54,6 +55,12 @@ async def test_a_model_that_takes_too_much_memory_is_refused() -> None:
 async def test_a_model_that_takes_too_long_is_refused() -> None:
     report = await look(many_nodes(200_000), Limits(memory_bytes=2 << 30, seconds=1, at_once=1))
     assert reasons(report) == ["INSPECTION_LIMIT"]
+
+
+async def test_functions_that_unfold_without_end_are_refused() -> None:
+    content = function_bomb().SerializeToString()
+    report = await look(content, Limits(memory_bytes=512 << 20, seconds=20, at_once=1))
+    assert reasons(report) in (["INSPECTION_LIMIT"], ["INSPECTION_CRASHED"], ["MODEL_CHECK_FAILED"])
 
 
 async def test_this_process_stays_small_and_free_whatever_the_model_is() -> None:
