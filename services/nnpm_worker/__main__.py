@@ -166,6 +166,7 @@ class _Worker:
             try:
                 async with asyncio.timeout(self._settings.shutdown_grace_seconds):
                     await asyncio.shield(reading)
+                    await self._links.written()
                     await self._reading.leave_all()
             except TimeoutError:
                 _log.warning("not everything in hand could be finished; its schedulers will take it back")

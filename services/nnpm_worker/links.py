@@ -100,6 +100,10 @@ class Links:
         for link in self._links.values():
             link.session.drained()
 
+    async def written(self) -> None:
+        """Returns once everything that was told has gone out, or after a moment."""
+        await asyncio.gather(*(link.session.written() for link in self._links.values()))
+
     async def _look(self, open_session: OpenSession) -> None:
         try:
             async with asyncio.timeout(_LIST_ANSWER_SECONDS):

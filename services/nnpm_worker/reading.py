@@ -99,6 +99,7 @@ class Reading:
                 await self._without_redis(error)
             finally:
                 await connection.close()
+        self._say_drained()
 
     def drain(self) -> None:
         """Read nothing more, and say so once nothing is in hand; heartbeats go on."""

@@ -7,6 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
 
 _WELCOME_SECONDS = 2.0
+_WRITTEN_SECONDS = 0.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 0.25  # seconds between dials: a restarted scheduler serves nothing without them
 
 _log = get_logger("session")
@@ -115,6 +117,13 @@ class Session:
     def drained(self) -> None:
         """Say that nothing is in hand, and that nothing more is taken."""
         self._send(wire.SessionRequest(drained=wire.Drained()))
+
+    async def written(self) -> None:
+        """Returns once everything that was said has gone out, or after a moment."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_WRITTEN_SECONDS):
+                if self._up is not None:
+                    await self._up.written()
 
     async def begin(self, number: int, nonce: int) -> bool:
         """Ask whether a suspect may be run. Raises Unavailable when the Session breaks, TimeoutError after a lease."""
@@ -214,6 +223,7 @@ class _Outgoing(AsyncIterator[wire.SessionRequest]):
 
     def __init__(self) -> None:
         self._messages: asyncio.Queue[wire.SessionRequest | None] = asyncio.Queue()
+        self._taken = False
 
     def send(self, message: wire.SessionRequest) -> None:
         self._messages.put_nowait(message)
@@ -221,8 +231,15 @@ class _Outgoing(AsyncIterator[wire.SessionRequest]):
     def close(self) -> None:
         self._messages.put_nowait(None)
 
+    async def written(self) -> None:
+        """Returns once everything that was sent has gone out: gRPC takes the next message when the last is written."""
+        await self._messages.join()
+
     async def __anext__(self) -> wire.SessionRequest:
+        if self._taken:
+            self._messages.task_done()
         message = await self._messages.get()
+        self._taken = True
         if message is None:
             raise StopAsyncIteration
         return message

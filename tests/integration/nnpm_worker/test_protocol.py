@@ -227,6 +227,17 @@ async def test_sigterm_finishes_what_is_in_hand_acknowledges_it_and_leaves_the_g
     assert left.number not in scheduler.replies
 
 
+async def test_sigterm_with_empty_hands_says_drained_before_the_session_ends(
+    scheduler: SchedulerDouble, start_worker: Callable[..., Process]
+) -> None:
+    process = start_worker()
+    worker = await scheduler.worker()
+    await serve(scheduler, worker)
+    process.signal(signal.SIGTERM)
+    await eventually(lambda: worker.drained, 10)
+    assert await asyncio.to_thread(process.wait, 10) == 0
+
+
 async def test_sigterm_does_not_wait_for_a_run_beyond_the_grace(
     scheduler: SchedulerDouble, start_worker: Callable[..., Process]
 ) -> None:
