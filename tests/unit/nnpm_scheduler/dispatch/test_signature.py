@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from nnpm.api.inference import inference_pb2 as pb
 from nnpm.errors import InvalidArgument
 from nnpm.queue.entry import Layout
+from nnpm.tensors.datatypes import DATATYPES
 from nnpm_scheduler.dispatch.header import read_header
 from nnpm_scheduler.dispatch.routes import Signature, TensorSpec
 from nnpm_scheduler.dispatch.signature import WIDTHS, Checked, check
@@ -219,3 +220,9 @@ def test_a_refusal_stays_short_whatever_the_client_sends() -> None:
     assert len(error.message) < 400
     error = refusal(raw(("a", "FP32", (1,) * 10_000, b"")))
     assert len(error.message) < 400
+
+
+def test_the_front_door_and_the_worker_agree_on_datatypes() -> None:
+    """The scheduler keeps a table of its own so that it needs no numpy."""
+    assert {name: datatype.itemsize for name, datatype in DATATYPES.items()} == WIDTHS | {"BYTES": 0}
+    assert {name: datatype.field for name, datatype in DATATYPES.items() if name in TYPED} == TYPED
