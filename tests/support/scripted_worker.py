@@ -78,6 +78,10 @@ class ScriptedWorker:
             if state == pb.MODEL_STATE_LOADING:
                 self._tell(revision, pb.MODEL_STATE_READY)
 
+    def say_drained(self) -> None:
+        """It reads no more and is about to go."""
+        self._up.put_nowait(pb.SessionRequest(drained=pb.Drained()))
+
     async def _run(self) -> None:
         async with open_channel(self._address) as channel:
             stub = worker_pb2_grpc.WorkerServiceStub(channel)
