@@ -6,7 +6,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from nnpm.errors import InvalidArgument, NnpmError
-from nnpm_registry.inspection.checks import check_with_onnx, check_with_runtime
+from nnpm_registry.inspection.checks import check_small_constants, check_with_onnx, check_with_runtime
 from nnpm_registry.inspection.external import check_external_data
 from nnpm_registry.inspection.pieces import PiecedFile
 from nnpm_registry.inspection.signature import infer_shapes, read_facts, read_signature
@@ -47,7 +47,7 @@ def _inspect(file: PiecedFile, path: str, files: Mapping[str, int]) -> Report:
     weightless = without_weights(model)
     encoded = weightless.SerializeToString()
     signature, faults = read_signature(model, weightless)
-    fault = check_with_onnx(encoded) or check_with_runtime(encoded)
+    fault = check_small_constants(model) or check_with_onnx(encoded) or check_with_runtime(encoded)
     if fault is not None:
         return Report(rejections=(fault, *faults))
     if faults:

@@ -18,6 +18,7 @@ from nnpm_registry.records import Report, TensorSpec
 from support import models
 from support.models import make_model
 from support.onnx_parts import (
+    FLOATS,
     Served,
     external,
     with_attribute,
@@ -341,3 +342,13 @@ def test_external_data_in_a_functions_default_attribute_is_found_and_filled() ->
         attribute = model.functions[0].attribute_proto.add(name="spare", type=onnx.AttributeProto.TENSOR)
         attribute.t.CopyFrom(external(location=location))
         assert set(reasons(look(model))) == found
+
+
+def test_a_tensor_that_decides_shapes_must_lie_inside_the_graph() -> None:
+    """ONNX Runtime infers shapes before it reads external data."""
+    model = make_model([helper.make_node("Reshape", ["x", "w"], ["y"])], [FLOATS[0]], [("y", TensorProto.FLOAT, None)])
+    model.graph.initializer.append(external(dims=(2,), element=TensorProto.INT64, length="16"))
+    report = look(model)
+    assert reasons(report) == ["EXTERNAL_DATA_INVALID"]
+    assert "'w'" in report.rejections[0].message
+    assert "size_threshold" in report.rejections[0].hint
