@@ -7,10 +7,12 @@ from pathlib import Path
 import onnx
 import pytest
 
+from nnpm.api.artifact.v1 import artifact_pb2
 from nnpm.api.registry.v1 import package_pb2
 from nnpm.api.registry.v1 import registry_pb2 as pb
 from nnpm.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from nnpm.package.manifest import Manifest
+from nnpm.rpc.channels import open_channel
 from support import models
 from support.onnx_parts import external, with_initializer
 from support.registry import Publisher, RegistryProcess, manifest
@@ -176,8 +178,6 @@ async def test_what_is_published_is_held_and_what_is_refused_is_not(publisher: P
     uploads += await publisher.upload(garbage)
     assert (await publisher.commit(refused)).state == REJECTED
     for upload in uploads:
-        from nnpm.api.artifact.v1 import artifact_pb2  # noqa: PLC0415
-
         await publisher.artifact.stub.DeleteUpload(artifact_pb2.DeleteUploadRequest(upload_id=upload))
 
     async def collected() -> bool:
@@ -255,8 +255,6 @@ async def test_tags_yanks_and_drafts_over_the_wire(publisher: Publisher) -> None
 
 
 async def test_a_message_that_is_no_protobuf_is_refused(publisher: Publisher, registry: RegistryProcess) -> None:
-    from nnpm.rpc.channels import open_channel  # noqa: PLC0415
-
     async with open_channel(registry.address) as channel:
         call = channel.unary_unary("/nnpm.api.registry.v1.RegistryService/GetPackage")
         with pytest.raises(InvalidArgument) as caught:
