@@ -173,11 +173,6 @@ class Partial:
                 view = view[self.file.write(view) :]
         self.written += len(block)
 
-    def restart(self) -> None:
-        """Begin again from the first byte."""
-        self.file.seek(0)
-        self.written = 0
-
     def abandon(self) -> None:
         """Give it up, unless it was kept."""
         if not self.file.closed:

@@ -171,11 +171,6 @@ def _without_password(url: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
-def default_workers() -> int:
-    """How many workers `nnpm up` starts unasked: one, which uses all cores by itself (a run has a thread per core)."""
-    return 1
-
-
 def inherited_environment() -> dict[str, str]:
     """The environment that services inherit, without what only makes sense for the command line itself."""
     return {name: value for name, value in os.environ.items() if name not in {"NNPM_DATA", "NNPM_PROFILE"}}

@@ -8,7 +8,6 @@ and needs 120 us an answer, so that answers are cached.
 
 import functools
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -51,10 +50,6 @@ class Range:
     def admits(self, version: Version) -> bool:
         """Whether the range takes this version. Pre-releases count where the range names one of the same release."""
         return _satisfies(str(version), self.canonical)
-
-    def best(self, versions: Iterable[Version]) -> Version | None:
-        """The highest version that the range admits, or None."""
-        return next((version for version in sorted(versions, reverse=True) if self.admits(version)), None)
 
     def __str__(self) -> str:
         return self.text

@@ -56,10 +56,6 @@ class Version:
             tuple(build.split(".")) if build else (),
         )
 
-    def precedes(self, other: "Version") -> bool:
-        """SemVer precedence alone: build metadata does not count."""
-        return self._key[:-1] < other._key[:-1]
-
     def __lt__(self, other: "Version") -> bool:
         return self._key < other._key
 

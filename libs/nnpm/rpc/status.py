@@ -100,11 +100,6 @@ def trailing(error: NnpmError) -> tuple[tuple[str, bytes], ...]:
     return ((DETAILS_KEY, to_status(error).SerializeToString()),)
 
 
-def grpc_code(error: NnpmError) -> grpc.StatusCode:
-    """The gRPC status code of an error."""
-    return _CODES[error.code]
-
-
 def _pack(message: Message) -> Any:
     packed = Any()
     packed.Pack(message)

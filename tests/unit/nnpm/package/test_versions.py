@@ -23,11 +23,9 @@ def test_order_is_that_of_the_specification() -> None:
     assert all(first < second for first, second in itertools.pairwise(versions))
 
 
-def test_build_metadata_does_not_count_in_precedence() -> None:
+def test_versions_that_differ_in_build_metadata_only_have_an_order_too() -> None:
     first, second = Version.parse("1.0.0+1"), Version.parse("1.0.0+2")
-    assert not first.precedes(second)
-    assert not second.precedes(first)
-    assert first != second
+    assert first < second < Version.parse("1.0.1-0")
 
 
 @given(numbers, numbers, numbers, st.lists(identifiers, max_size=3), st.lists(identifiers, max_size=2))
