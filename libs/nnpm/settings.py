@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nnpm.errors import FieldViolation, InvalidArgument
+from nnpm.rpc.tls import Tls
 
 
 class ServiceSettings(BaseSettings):
@@ -53,6 +54,11 @@ class ServiceSettings(BaseSettings):
     artifact_address: str = Field("127.0.0.1:8102", description="Where the artifact service listens.")
     scheduler_address: str = Field("127.0.0.1:8001", description="Where the scheduler takes inference calls.")
     control_address: str = Field("127.0.0.1:8103", description="Where the scheduler takes deployments.")
+
+    @property
+    def tls(self) -> Tls:
+        """What this process shows and trusts. Raises InvalidArgument INVALID_SETTINGS when one of a pair is missing."""
+        return Tls(self.tls_cert, self.tls_key, self.tls_ca)
 
     @classmethod
     def load(cls, arguments: Sequence[str] | None = None) -> Self:

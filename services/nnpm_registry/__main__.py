@@ -10,7 +10,6 @@ from nnpm.api.registry.v1 import registry_pb2_grpc
 from nnpm.rpc.channels import open_channel
 from nnpm.rpc.run import run_service
 from nnpm.rpc.server import GrpcServer
-from nnpm.rpc.tls import Tls
 from nnpm.sql.database import Database
 from nnpm.telemetry.logs import get_logger
 from nnpm.telemetry.metrics import Metrics
@@ -39,8 +38,9 @@ async def serve(settings: RegistrySettings, stop: asyncio.Event) -> None:
         stack.callback(database.close)
         database.migrate()
 
-        tls = Tls(settings.tls_cert, settings.tls_key, settings.tls_ca)
-        channel = open_channel(settings.artifact_address, tls=tls, max_message_bytes=settings.max_message_bytes)
+        channel = open_channel(
+            settings.artifact_address, tls=settings.tls, max_message_bytes=settings.max_message_bytes
+        )
         artifacts = Artifacts(await stack.enter_async_context(channel))
         limits = Limits(
             memory_bytes=settings.registry_inspection_memory_bytes,

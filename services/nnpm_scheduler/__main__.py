@@ -14,7 +14,6 @@ from nnpm.errors import Unavailable
 from nnpm.queue.connection import check_redis, connect
 from nnpm.queue.schedulers import LEASE, LiveScheduler, SchedulerListing
 from nnpm.rpc.run import run_service
-from nnpm.rpc.tls import Tls
 from nnpm.telemetry.logs import get_logger
 from nnpm.telemetry.metrics import Metrics
 from nnpm_scheduler.control.compose import Control, open_control
@@ -63,7 +62,7 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
             registry_address=settings.registry_address,
             routes=routes,
             dispatch=dispatch,
-            tls=_tls(settings),
+            tls=settings.tls,
         )
         closing.push_async_callback(control.close)
         dispatch.connect(stream=stream, transport=transport, workers=control.workers)
@@ -140,10 +139,6 @@ def _bounds(settings: SchedulerSettings) -> Bounds:
         source_bytes=settings.scheduler_connection_bytes,
         calls=settings.scheduler_calls,
     )
-
-
-def _tls(settings: SchedulerSettings) -> Tls:
-    return Tls(settings.tls_cert, settings.tls_key, settings.tls_ca)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from nnpm.queue.schedulers import LEASE
 from nnpm.rpc.channels import open_channel
 from nnpm.rpc.run import run_service
 from nnpm.rpc.server import GrpcServer
-from nnpm.rpc.tls import Tls
 from nnpm.telemetry.logs import get_logger
 from nnpm.telemetry.metrics import Metrics
 from nnpm_worker import memory
@@ -61,7 +60,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         await health.start()
     redis = connect(settings.redis_url)
     artifact_channel = open_channel(
-        settings.artifact_address, tls=_tls(settings), max_message_bytes=settings.max_message_bytes
+        settings.artifact_address, tls=settings.tls, max_message_bytes=settings.max_message_bytes
     )
     try:
         if await _redis_is_there(redis, stop):
@@ -186,7 +185,7 @@ class _Worker:
             await asyncio.sleep(_HEALTH_SECONDS)
 
     def _mesh_channel(self, address: str) -> grpc.aio.Channel:
-        tls = None if address.startswith("unix:") else _tls(self._settings)
+        tls = None if address.startswith("unix:") else self._settings.tls
         return open_channel(
             address, tls=tls, max_message_bytes=self._settings.max_message_bytes, timeout=5.0, retries=False
         )
@@ -224,10 +223,6 @@ def _facts(settings: WorkerSettings, incarnation: str, memory_bytes: int, runtim
         providers=tuple(providers),
         runtimes=tuple(usable),
     )
-
-
-def _tls(settings: WorkerSettings) -> Tls:
-    return Tls(settings.tls_cert, settings.tls_key, settings.tls_ca)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from nnpm.errors import Unavailable
 from nnpm.rpc.limits import server_options
 from nnpm.rpc.reflection import add_reflection
 from nnpm.rpc.server_edge import ServerEdge
-from nnpm.rpc.tls import Tls, check_listen
+from nnpm.rpc.tls import check_listen
 from nnpm.settings import ServiceSettings
 from nnpm.telemetry.metrics import Metrics
 
@@ -32,7 +32,6 @@ class GrpcServer:
         metrics: where calls are counted.
         pool: holds the services' descriptors, for reflection.
         bare_methods: `/package.Service/Method` of methods that report their own errors, spans and figures.
-        share_port: let other processes listen on the same port (SO_REUSEPORT).
     """
 
     def __init__(
@@ -43,14 +42,13 @@ class GrpcServer:
         *,
         pool: DescriptorPool | None = None,
         bare_methods: Collection[str] = (),
-        share_port: bool = False,
     ) -> None:
         self._settings = settings
         self._listen = listen
         self._pool = pool or descriptor_pool.Default()
         self._server = grpc.aio.server(
             interceptors=(ServerEdge(metrics, bare_methods),),
-            options=server_options(settings.max_message_bytes, share_port=share_port),
+            options=server_options(settings.max_message_bytes),
         )
         self._health = health_aio.HealthServicer()
         self._services: list[str] = []
@@ -65,8 +63,7 @@ class GrpcServer:
     async def start(self) -> None:
         """Listen. Raises LISTEN_NOT_LOOPBACK, or Unavailable ADDRESS_IN_USE."""
         settings = self._settings
-        tls = Tls(settings.tls_cert, settings.tls_key, settings.tls_ca)
-        credentials = tls.server_credentials()
+        credentials = settings.tls.server_credentials()
         check_listen(self._listen, secure=credentials is not None, insecure_allowed=settings.insecure)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         add_reflection(self._server, self._services, self._pool)
