@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnpm.errors import InvalidArgument
+from nnpm.tensors.elements import ELEMENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +29,31 @@ class Datatype:
     field: str
 
 
-def _fixed(name: str, dtype: Any, field: str) -> Datatype:
-    numpy_dtype = np.dtype(dtype)
-    return Datatype(name, numpy_dtype, numpy_dtype.itemsize, field)
+def _datatype(name: str, dtype: Any) -> Datatype:
+    element = ELEMENTS[name]
+    return Datatype(name, np.dtype(dtype), element.size, element.field)
 
 
-BOOL = _fixed("BOOL", np.bool_, "bool_contents")
-BF16 = _fixed("BF16", ml_dtypes.bfloat16, "")
-BYTES = Datatype("BYTES", np.dtype(np.object_), 0, "bytes_contents")
+BOOL = _datatype("BOOL", np.bool_)
+BF16 = _datatype("BF16", ml_dtypes.bfloat16)
+BYTES = _datatype("BYTES", np.object_)
 
 DATATYPES: Mapping[str, Datatype] = {
     datatype.name: datatype
     for datatype in (
         BOOL,
-        _fixed("UINT8", "<u1", "uint_contents"),
-        _fixed("UINT16", "<u2", "uint_contents"),
-        _fixed("UINT32", "<u4", "uint_contents"),
-        _fixed("UINT64", "<u8", "uint64_contents"),
-        _fixed("INT8", "<i1", "int_contents"),
-        _fixed("INT16", "<i2", "int_contents"),
-        _fixed("INT32", "<i4", "int_contents"),
-        _fixed("INT64", "<i8", "int64_contents"),
-        _fixed("FP16", "<f2", ""),
+        _datatype("UINT8", "<u1"),
+        _datatype("UINT16", "<u2"),
+        _datatype("UINT32", "<u4"),
+        _datatype("UINT64", "<u8"),
+        _datatype("INT8", "<i1"),
+        _datatype("INT16", "<i2"),
+        _datatype("INT32", "<i4"),
+        _datatype("INT64", "<i8"),
+        _datatype("FP16", "<f2"),
         BF16,
-        _fixed("FP32", "<f4", "fp32_contents"),
-        _fixed("FP64", "<f8", "fp64_contents"),
+        _datatype("FP32", "<f4"),
+        _datatype("FP64", "<f8"),
         BYTES,
     )
 }

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from nnpm.errors import InvalidArgument
 from nnpm.tensors import raw, typed
 from nnpm.tensors.datatypes import by_name
+from nnpm.tensors.elements import FIELDS
 
 
 class Tensor(Protocol):
@@ -57,7 +58,7 @@ def _array(tensor: Tensor, content: bytes | None) -> NDArray[Any]:
     datatype = by_name(tensor.datatype)
     if content is None:
         return typed.decode(datatype, tensor.shape, tensor.contents)
-    if any(len(getattr(tensor.contents, field)) for field in typed.FIELDS):
+    if any(len(getattr(tensor.contents, field)) for field in FIELDS.values()):
         raise InvalidArgument(
             "RAW_CONTENTS_MISMATCH", "it has typed contents beside raw ones; one of the two is needed"
         )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from nnpm.errors import InvalidArgument
 from nnpm.tensors.datatypes import BYTES, Datatype
+from nnpm.tensors.elements import FIELDS
 from nnpm.tensors.shapes import element_count
 
 
@@ -32,18 +33,6 @@ class Contents(Protocol):
     def bytes_contents(self) -> Sequence[bytes]: ...
 
 
-FIELDS = (
-    "bool_contents",
-    "int_contents",
-    "int64_contents",
-    "uint_contents",
-    "uint64_contents",
-    "fp32_contents",
-    "fp64_contents",
-    "bytes_contents",
-)
-
-
 def decode(datatype: Datatype, shape: Sequence[int], contents: Contents) -> NDArray[Any]:
     """A new array of the values in the field that belongs to the datatype.
 
@@ -52,7 +41,7 @@ def decode(datatype: Datatype, shape: Sequence[int], contents: Contents) -> NDAr
             INVALID_CONTENTS when values lie in another field, do not fit the datatype, or it travels raw only.
     """
     count = element_count(shape)
-    for field in FIELDS:
+    for field in FIELDS.values():
         if field != datatype.field and len(getattr(contents, field)):
             raise InvalidArgument("INVALID_CONTENTS", _wrong_field(datatype, field))
     values: Sequence[Any] = getattr(contents, datatype.field) if datatype.field else ()

@@ -10,43 +10,13 @@ from typing import NoReturn
 
 from nnpm.errors import FieldViolation, InvalidArgument
 from nnpm.queue.entry import InputSpan, Layout
+from nnpm.tensors.elements import ELEMENTS, FIELDS, LENGTH_SIZE, Element
 from nnpm_scheduler.dispatch.header import UNCOUNTED, Header, InputHeader
 from nnpm_scheduler.dispatch.routes import Signature, TensorSpec
 
-WIDTHS = {
-    "BOOL": 1,
-    "UINT8": 1,
-    "UINT16": 2,
-    "UINT32": 4,
-    "UINT64": 8,
-    "INT8": 1,
-    "INT16": 2,
-    "INT32": 4,
-    "INT64": 8,
-    "FP16": 2,
-    "BF16": 2,
-    "FP32": 4,
-    "FP64": 8,
-}
-"""Bytes an element takes in raw contents; BYTES elements each stand behind a 4-byte length."""
-
-_TYPED_FIELDS = {
-    "BOOL": (1, "bool_contents"),
-    "INT8": (2, "int_contents"),
-    "INT16": (2, "int_contents"),
-    "INT32": (2, "int_contents"),
-    "INT64": (3, "int64_contents"),
-    "UINT8": (4, "uint_contents"),
-    "UINT16": (4, "uint_contents"),
-    "UINT32": (4, "uint_contents"),
-    "UINT64": (5, "uint64_contents"),
-    "FP32": (6, "fp32_contents"),
-    "FP64": (7, "fp64_contents"),
-    "BYTES": (8, "bytes_contents"),
-}
-_FIELD_NAMES = dict(_TYPED_FIELDS.values())
+_OTHER = Element(0)
+"""A datatype that only a newer registry knows: of no fixed size, and raw."""
 _MOST_ELEMENTS = 1 << 62
-_BYTES_PREFIX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +112,15 @@ def _check_raw(header: Header) -> bool:
         _refuse("RAW_CONTENTS_MISMATCH", "raw_input_contents", "the list of raw contents", wanted, got)
     plain = True
     for index, (tensor, span) in enumerate(zip(header.inputs, header.raw, strict=True)):
-        width = WIDTHS.get(tensor.datatype)
+        size = ELEMENTS.get(tensor.datatype, _OTHER).size
         elements = _elements(index, tensor)
-        if width is None:
+        if size == 0:
             plain = False
-            fits = span.length >= _BYTES_PREFIX * elements and (elements > 0 or span.length == 0)
-            wanted = f"at least {_BYTES_PREFIX * elements}" if elements else "0"
+            fits = span.length >= LENGTH_SIZE * elements and (elements > 0 or span.length == 0)
+            wanted = f"at least {LENGTH_SIZE * elements}" if elements else "0"
         else:
-            fits = span.length == width * elements
-            wanted = str(width * elements)
+            fits = span.length == size * elements
+            wanted = str(size * elements)
         if not fits:
             field, what = f"raw_input_contents[{index}]", f"input {_short(tensor.name)}"
             wanted += f" bytes for {tensor.datatype} of shape {_shape(tensor.shape)}"
@@ -163,17 +133,17 @@ def _check_typed(header: Header) -> bool:
     for index, tensor in enumerate(header.inputs):
         field, what = f"inputs[{index}].contents", f"input {_short(tensor.name)}"
         elements = _elements(index, tensor)
-        number, name = _TYPED_FIELDS.get(tensor.datatype, (0, "raw_input_contents"))
-        if number == 0 and (elements or tensor.typed):
+        element = ELEMENTS.get(tensor.datatype, _OTHER)
+        if element.number == 0 and (elements or tensor.typed):
             _refuse("INVALID_CONTENTS", field, what, f"{tensor.datatype} in raw_input_contents", "none there")
         typed = tensor.typed or {}
         for other, count in typed.items():
-            if other != number and count:
-                _refuse("INVALID_CONTENTS", field, what, f"{tensor.datatype} in {name}", _FIELD_NAMES[other])
-        got = typed.get(number, 0)
+            if other != element.number and count:
+                _refuse("INVALID_CONTENTS", field, what, f"{tensor.datatype} in {element.field}", FIELDS[other])
+        got = typed.get(element.number, 0)
         if got not in (elements, UNCOUNTED):
             wanted = f"{elements} elements for shape {_shape(tensor.shape)}"
-            _refuse("TENSOR_SIZE_MISMATCH", f"{field}.{name}", what, wanted, f"{got} elements")
+            _refuse("TENSOR_SIZE_MISMATCH", f"{field}.{element.field}", what, wanted, f"{got} elements")
     return not header.inputs
 
 
