@@ -16,6 +16,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from nnpm.errors import BY_CODE, DOMAIN, FieldViolation, NnpmError, Unknown
+from nnpm.rpc.brevity import MOST_MESSAGE, shorten, shorten_facts, shorten_violations
 
 DETAILS_KEY = "grpc-status-details-bin"
 
@@ -32,19 +33,19 @@ _BARE_REASONS = {
 
 
 def to_status(error: NnpmError) -> Status:
-    """The google.rpc.Status of an error."""
-    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
-    if error.hint:
-        info.metadata["hint"] = error.hint
-    details: list[Message] = [info]
+    """The google.rpc.Status of an error, shortened to what trailing metadata can carry."""
+    facts = error.metadata | ({"hint": error.hint} if error.hint else {})
+    details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=shorten_facts(facts))]
     if error.violations:
-        violations = [BadRequest.FieldViolation(field=v.field, description=v.description) for v in error.violations]
+        kept = shorten_violations(error.violations)
+        violations = [BadRequest.FieldViolation(field=v.field, description=v.description) for v in kept]
         details.append(BadRequest(field_violations=violations))
     if error.retry_after is not None:
         delay = Duration()
         delay.FromNanoseconds(round(error.retry_after * 1e9))
         details.append(RetryInfo(retry_delay=delay))
-    return Status(code=_CODES[error.code].value[0], message=error.message, details=map(_pack, details))
+    message = shorten(error.message, MOST_MESSAGE)
+    return Status(code=_CODES[error.code].value[0], message=message, details=map(_pack, details))
 
 
 def from_status(status: Status) -> NnpmError:
@@ -91,13 +92,14 @@ def from_call(error: grpc.aio.AioRpcError, address: str = "") -> NnpmError:
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: NnpmError) -> NoReturn:
     """End a server's call with an error."""
-    await context.abort(_CODES[error.code], error.message, trailing(error))
+    status = to_status(error)
+    await context.abort(_CODES[error.code], status.message, ((DETAILS_KEY, status.SerializeToString()),))
     raise AssertionError("abort returned")  # grpc's stubs do not know that it never does
 
 
-def trailing(error: NnpmError) -> tuple[tuple[str, bytes], ...]:
-    """The trailing metadata of an error."""
-    return ((DETAILS_KEY, to_status(error).SerializeToString()),)
+def grpc_code(error: NnpmError) -> grpc.StatusCode:
+    """The gRPC status code of an error."""
+    return _CODES[error.code]
 
 
 def _pack(message: Message) -> Any:
