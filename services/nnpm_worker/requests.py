@@ -12,7 +12,7 @@ from nnpm.errors import InvalidArgument
 from nnpm.queue.entry import Layout, Request
 from nnpm.tensors import raw
 from nnpm.tensors.datatypes import by_name
-from nnpm.tensors.messages import arrays
+from nnpm.tensors.messages import arrays, named
 from nnpm_worker.runtime import Tensors
 
 
@@ -57,10 +57,13 @@ def decode_call(body: bytes, layout: Layout | None) -> Call:
 
 def _slice(body: bytes, layout: Layout) -> Call:
     view = memoryview(body)
-    inputs = {
-        span.name: raw.decode(by_name(span.datatype), span.shape, view[span.offset : span.offset + span.length])
-        for span in layout.inputs
-    }
+    inputs = {}
+    for span in layout.inputs:
+        content = view[span.offset : span.offset + span.length]
+        try:
+            inputs[span.name] = raw.decode(by_name(span.datatype), span.shape, content)
+        except InvalidArgument as error:
+            raise named(error, span.name) from error
     return Call(inputs, layout.outputs, layout.model_name, layout.id)
 
 

@@ -45,13 +45,15 @@ def arrays(tensors: Sequence[Tensor], raw_contents: Sequence[bytes]) -> dict[str
         try:
             found[tensor.name] = _array(tensor, raw_contents[index] if raw_contents else None)
         except InvalidArgument as error:
-            raise InvalidArgument(
-                error.reason,
-                f"tensor {tensor.name!r}: {error.message}",
-                hint=error.hint,
-                metadata={"tensor": tensor.name},
-            ) from error
+            raise named(error, tensor.name) from error
     return found
+
+
+def named(error: InvalidArgument, tensor: str) -> InvalidArgument:
+    """The same refusal, naming the tensor that it is about."""
+    return InvalidArgument(
+        error.reason, f"tensor {tensor!r}: {error.message}", hint=error.hint, metadata={"tensor": tensor}
+    )
 
 
 def _array(tensor: Tensor, content: bytes | None) -> NDArray[Any]:

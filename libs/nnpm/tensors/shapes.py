@@ -19,12 +19,12 @@ def element_count(shape: Sequence[int]) -> int:
     """
     if len(shape) > MOST_DIMENSIONS:
         raise InvalidArgument("INVALID_SHAPE", f"{len(shape)} dimensions; at most {MOST_DIMENSIONS} are possible")
-    count = 1
+    product = 1
     for dimension in shape:
         if dimension < 0:
             raise InvalidArgument("INVALID_SHAPE", f"shape {list(shape)} has a negative dimension")
-        count *= dimension
-    # A zero elsewhere must not excuse a dimension that numpy cannot take.
-    if count > MOST_ELEMENTS or any(dimension > MOST_ELEMENTS for dimension in shape):
+        # numpy multiplies what is not zero: a zero elsewhere does not excuse a product that it cannot take.
+        product *= dimension or 1
+    if product > MOST_ELEMENTS:
         raise InvalidArgument("INVALID_SHAPE", f"shape {list(shape)} is larger than any tensor can be")
-    return count
+    return 0 if 0 in shape else product

@@ -94,10 +94,11 @@ def _check_type_and_shape(index: int, tensor: InputHeader, wanted: TensorSpec) -
             got == free if free >= 0 else got >= 0 for got, free in zip(shape, wanted.shape, strict=True)
         )
     if not fits:
-        want = "no negative dimension" if wanted.unranked else f"shape {_shape(wanted.shape)}"
         field, what = f"inputs[{index}].shape", f"input {_short(tensor.name)}"
-        reason = "INVALID_SHAPE" if min(shape, default=0) < 0 else "WRONG_SHAPE"
-        _refuse(reason, field, what, want, f"shape {_shape(shape)}")
+        if min(shape, default=0) < 0:
+            # The signature's own -1 (any size) would read as if it had been kept to.
+            _refuse("INVALID_SHAPE", field, what, "no negative dimension", f"shape {_shape(shape)}")
+        _refuse("WRONG_SHAPE", field, what, f"shape {_shape(wanted.shape)}", f"shape {_shape(shape)}")
 
 
 def _check_raw(header: Header) -> bool:

@@ -40,3 +40,17 @@ def test_a_span_beyond_the_body_is_refused() -> None:
     with pytest.raises(InvalidArgument) as error:
         decode_call(content, Layout("m", "", (InputSpan("x", "FP32", (1,), len(content) - 2, 4),), ()))
     assert error.value.reason == "TENSOR_SIZE_MISMATCH"
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "raw", "reason"),
+    [("BOOL", (2,), b"\x01\x02", "INVALID_CONTENTS"), ("FP32", (1 << 32, 1 << 32, 0), b"", "INVALID_SHAPE")],
+)
+def test_what_is_wrong_with_a_sliced_tensor_names_the_tensor(
+    datatype: str, shape: tuple[int, ...], raw: bytes, reason: str
+) -> None:
+    content = body(raw)
+    layout = Layout("m", "", (InputSpan("mask", datatype, shape, len(content) - len(raw), len(raw)),), ())
+    with pytest.raises(InvalidArgument, match="mask") as error:
+        decode_call(content, layout)
+    assert error.value.reason == reason
