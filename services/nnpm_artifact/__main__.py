@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from nnpm.api.artifact.v1 import artifact_pb2_grpc
 from nnpm.errors import InvalidArgument
+from nnpm.rpc.readiness import Readiness
 from nnpm.rpc.run import run_service
 from nnpm.rpc.server import GrpcServer
 from nnpm.sql.database import Database
@@ -18,13 +19,13 @@ from nnpm.telemetry.metrics import Metrics
 from nnpm_artifact.clock import wall_clock
 from nnpm_artifact.collection import Collection
 from nnpm_artifact.commits import Commits
+from nnpm_artifact.dependencies import Dependencies
 from nnpm_artifact.files import Files
 from nnpm_artifact.flushes import Flushes
 from nnpm_artifact.intake import Intakes
 from nnpm_artifact.local_store import LocalStore
 from nnpm_artifact.pack_ledger import PackLedger
 from nnpm_artifact.pack_store import PackStore
-from nnpm_artifact.readiness import Readiness
 from nnpm_artifact.reading import ChunkReader
 from nnpm_artifact.recovery import Recovery
 from nnpm_artifact.references import References
@@ -47,7 +48,7 @@ async def serve(settings: ArtifactSettings, stop: asyncio.Event) -> None:
         stack.callback(asking.close)
         flushes = Flushes()
         stack.push_async_callback(flushes.close)
-        readiness = Readiness(store, database, asking)
+        readiness = Readiness(Dependencies(store, database, asking).check)
         ledger = PackLedger(store, database, threads, flushes, wall_clock)
 
         await readiness.wait(stop)

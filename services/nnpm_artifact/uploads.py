@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from nnpm.errors import InvalidArgument, NotFound
 from nnpm.package.names import check_namespace
+from nnpm.rpc.requests import check_request_id
 from nnpm.sql.database import Database
 from nnpm_artifact.clock import Clock
 from nnpm_artifact.flushes import Flushes
@@ -16,7 +17,6 @@ from nnpm_artifact.store.rows import make_namespace
 from nnpm_artifact.store.upload_rows import Lease
 
 MAX_ASKED = 8192
-_MAX_REQUEST_ID = 64
 
 
 class Uploads:
@@ -35,8 +35,7 @@ class Uploads:
     async def create(self, namespace: str, request_id: str) -> Lease:
         """A new lease, or the live one that was opened with the same request id."""
         check_namespace(namespace)
-        if len(request_id) > _MAX_REQUEST_ID:
-            raise InvalidArgument("INVALID_REQUEST_ID", f"a request id has at most {_MAX_REQUEST_ID} characters")
+        check_request_id(request_id)
         now = self._clock()
 
         def open_lease(connection: Connection) -> Lease:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nnpm.api.registry.v1 import registry_pb2_grpc
 from nnpm.rpc.channels import open_channel
+from nnpm.rpc.readiness import Readiness
 from nnpm.rpc.run import run_service
 from nnpm.rpc.server import GrpcServer
 from nnpm.sql.database import Database
@@ -18,7 +19,6 @@ from nnpm_registry.commits import Commits
 from nnpm_registry.inspection.inspector import Inspector, Limits
 from nnpm_registry.namespaces import Namespaces
 from nnpm_registry.packages import Packages
-from nnpm_registry.readiness import Readiness
 from nnpm_registry.service import SERVICE, RegistryService
 from nnpm_registry.settings import RegistrySettings
 from nnpm_registry.tags import Tags
@@ -62,7 +62,7 @@ async def serve(settings: RegistrySettings, stop: asyncio.Event) -> None:
         stack.push_async_callback(server.stop)
         get_logger("registry").info("listening", address=server.address)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(Readiness(database).watch(stop, server.set_serving))
+            tasks.create_task(Readiness(database.check).watch(stop, server.set_serving))
             upkeep = tasks.create_task(Upkeep(database, artifacts, commits).run())
             await stop.wait()
             upkeep.cancel()

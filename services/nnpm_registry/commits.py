@@ -19,13 +19,13 @@ from nnpm.errors import Aborted, FailedPrecondition, NnpmError
 from nnpm.package.manifest import FileEntry, Manifest
 from nnpm.package.names import PackageName
 from nnpm.package.versions import Version as Number
+from nnpm.rpc.requests import check_request_id
 from nnpm.sql.database import Database
 from nnpm.telemetry.logs import get_logger
 from nnpm_registry.artifacts import Artifacts
 from nnpm_registry.declared import check_declarations, declared_report, has_graph
 from nnpm_registry.inspection.inspector import Inspector
 from nnpm_registry.records import Draft, Rejection, Report, State, Version
-from nnpm_registry.requests import check_request_id
 from nnpm_registry.store import drafts
 
 _CLAIM_S = 6.0

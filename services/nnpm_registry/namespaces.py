@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from nnpm.package.names import check_namespace
 from nnpm.rpc.pages import last_seen, page_size, page_token
+from nnpm.rpc.requests import check_request_id
 from nnpm.sql.database import Database
 from nnpm_registry.records import Namespace
-from nnpm_registry.requests import check_request_id
 from nnpm_registry.store import namespaces as stored
 
 

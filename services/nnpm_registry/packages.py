@@ -8,9 +8,9 @@ from nnpm.errors import FieldViolation, InvalidArgument
 from nnpm.package.manifest import Keyword, LongText, Url
 from nnpm.package.names import PackageName, check_namespace
 from nnpm.rpc.pages import last_seen, page_size, page_token
+from nnpm.rpc.requests import masked_fields
 from nnpm.sql.database import Database
 from nnpm_registry.records import Package
-from nnpm_registry.requests import masked_fields
 from nnpm_registry.store import packages as stored
 
 FIELDS = ("description", "keywords", "homepage")

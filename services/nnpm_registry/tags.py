@@ -9,9 +9,9 @@ from nnpm.package.names import PackageName, check_tag
 from nnpm.package.references import LATEST
 from nnpm.package.versions import Version as Number
 from nnpm.rpc.pages import last_seen, page_size, page_token
+from nnpm.rpc.requests import masked_fields
 from nnpm.sql.database import Database
 from nnpm_registry.records import Tag
-from nnpm_registry.requests import masked_fields
 from nnpm_registry.store import packages
 from nnpm_registry.store import tags as stored
 

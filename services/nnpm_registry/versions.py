@@ -11,10 +11,10 @@ from nnpm.package.references import Selector, SelectorKind
 from nnpm.package.versions import Version as Number
 from nnpm.package.versions import is_version
 from nnpm.rpc.pages import last_seen, page_size, page_token
+from nnpm.rpc.requests import check_request_id
 from nnpm.sql.database import Database
 from nnpm_registry.precedence import precedence
 from nnpm_registry.records import Version
-from nnpm_registry.requests import check_request_id
 from nnpm_registry.resolve import choose
 from nnpm_registry.store import drafts, packages, tags
 from nnpm_registry.store import versions as stored

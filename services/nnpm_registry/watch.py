@@ -6,8 +6,8 @@ import binascii
 from collections.abc import AsyncIterator
 
 from nnpm.errors import InvalidArgument, OutOfRange, Unavailable
+from nnpm.rpc.pause import pause
 from nnpm.sql.database import Database
-from nnpm_registry.pause import pause
 from nnpm_registry.records import Event
 from nnpm_registry.store import events
 

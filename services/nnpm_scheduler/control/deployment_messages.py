@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from nnpm.api.scheduler.v1 import deployment_pb2
 from nnpm.errors import FieldViolation, InvalidArgument
+from nnpm.rpc.requests import masked_fields
 from nnpm_scheduler.control.deployments import Deployment, Revision, Spec
 from nnpm_scheduler.control.fleet import ReplicaState, Worker
 from nnpm_scheduler.control.status import (
@@ -71,14 +72,7 @@ def change_of(message: deployment_pb2.DeploymentSpec, paths: Collection[str]) ->
     Raises:
         InvalidArgument: INVALID_FIELD_MASK, INVALID_DEPLOYMENT.
     """
-    mask = frozenset(paths) or frozenset({"spec"})
-    if unknown := sorted(mask - _PATHS):
-        raise InvalidArgument(
-            "INVALID_FIELD_MASK",
-            f"cannot update {', '.join(unknown)}",
-            hint=f"paths that can be updated: {', '.join(sorted(_PATHS))}",
-            violations=[FieldViolation("update_mask", f"unknown path {path}") for path in unknown],
-        )
+    mask = masked_fields(paths, _PATHS)
     if mask & {"spec", "spec.package"}:
         spec_of(message)  # refuses a spec without a source
 

@@ -9,12 +9,12 @@ from typing import Protocol
 
 from nnpm.errors import Aborted, FailedPrecondition, InvalidArgument
 from nnpm.package.names import PackageName, check_slug, deployment_slug
+from nnpm.rpc.requests import check_request_id
 from nnpm_scheduler.control.deployments import Deployment, PublishedVersion, Revision, Spec
 from nnpm_scheduler.control.desired import DesiredState
 from nnpm_scheduler.control.failures import LoadFailures
 from nnpm_scheduler.control.store import Creation, Store
 
-LONGEST_REQUEST_ID = 64
 CONFLICTS = 3
 """Attempts at a change that names no etag, when others change the deployment at the same time."""
 
@@ -44,10 +44,7 @@ class Lifecycle:
             AlreadyExists: DEPLOYMENT_EXISTS, REQUEST_ID_REUSED.
             NotFound, FailedPrecondition, Unavailable: as `Resolver.resolve`.
         """
-        if len(request_id) > LONGEST_REQUEST_ID:
-            raise InvalidArgument(
-                "INVALID_REQUEST_ID", f"a request id has at most {LONGEST_REQUEST_ID} characters, not {len(request_id)}"
-            )
+        check_request_id(request_id)
         spec = spec.checked()
         name = check_slug(name) if name else deployment_slug(PackageName.parse(spec.package))
         creation = Creation(request_id, hashlib.sha256(repr((name, spec)).encode()).hexdigest())

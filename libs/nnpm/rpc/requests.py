@@ -1,4 +1,4 @@
-"""Rules that hold for every request."""
+"""What every service holds requests to: request ids (https://google.aip.dev/155) and field masks (/161)."""
 
 from collections.abc import Collection
 
@@ -18,11 +18,12 @@ def check_request_id(request_id: str) -> str:
 
 def masked_fields(paths: Collection[str], fields: Collection[str]) -> set[str]:
     """The fields that a mask names; all of `fields` when it is empty. Raises InvalidArgument INVALID_FIELD_MASK."""
-    unknown = [path for path in paths if path not in fields]
+    unknown = sorted(set(paths) - set(fields))
     if unknown:
+        named = ", ".join(path[:100] for path in unknown[:20])
         raise InvalidArgument(
             "INVALID_FIELD_MASK",
-            f"{unknown[0][:100]!r} cannot be updated",
+            f"cannot update {named}",
             hint=f"an update mask may name {', '.join(sorted(fields))}",
             violations=[FieldViolation("update_mask", f"{path[:100]!r} cannot be updated") for path in unknown[:20]],
         )

@@ -1,11 +1,11 @@
-"""Health follows the database."""
+"""Health follows what a service depends on."""
 
 import asyncio
 import shutil
 from pathlib import Path
 
+from nnpm.rpc.readiness import Readiness
 from nnpm.sql.database import Database
-from nnpm_registry.readiness import Readiness
 from support.waiting import eventually
 
 
@@ -19,7 +19,7 @@ async def test_health_turns_off_while_the_database_is_out_of_reach(tmp_path: Pat
     async def tell(ready: bool) -> None:
         told.append(ready)
 
-    watching = asyncio.create_task(Readiness(database).watch(stop, tell))
+    watching = asyncio.create_task(Readiness(database.check).watch(stop, tell))
     await eventually(lambda: told == [False])
     folder.mkdir()
     await eventually(lambda: told == [False, True])

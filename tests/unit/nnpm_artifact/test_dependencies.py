@@ -4,8 +4,9 @@ import asyncio
 import threading
 from pathlib import Path
 
+from nnpm.rpc.readiness import Readiness
+from nnpm_artifact.dependencies import Dependencies
 from nnpm_artifact.local_store import LocalStore
-from nnpm_artifact.readiness import Readiness
 from nnpm_artifact.threads import Threads
 from support.artifact import ArtifactRooms
 from support.waiting import eventually
@@ -17,7 +18,8 @@ async def test_it_tells_when_the_store_goes_away_and_comes_back(rooms: ArtifactR
     async def tell(ready: bool) -> None:
         told.append(ready)
 
-    watching = asyncio.create_task(Readiness(rooms.store, rooms.database, rooms.threads).watch(stop, tell))
+    dependencies = Dependencies(rooms.store, rooms.database, rooms.threads)
+    watching = asyncio.create_task(Readiness(dependencies.check).watch(stop, tell))
     await eventually(lambda: told == [True])
     (tmp_path / "packs").rename(tmp_path / "away")
     await eventually(lambda: told == [True, False])
@@ -39,7 +41,8 @@ async def test_a_store_that_hangs_is_asked_once_and_does_not_hold_up_the_stop(
             answer.wait(30)
 
     store, threads, stop = HangingStore(tmp_path / "other"), Threads(1), asyncio.Event()
-    waiting = asyncio.create_task(Readiness(store, rooms.database, threads).wait(stop))
+    dependencies = Dependencies(store, rooms.database, threads)
+    waiting = asyncio.create_task(Readiness(dependencies.check).wait(stop))
     await eventually(lambda: asked == [1])
     stop.set()
     await asyncio.wait([waiting], timeout=10)
