@@ -4,11 +4,10 @@ Request ids are derived from the manifest's digest, so that a second run meets t
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 from nnpm.api.artifact.v1 import artifact_pb2
 from nnpm.api.registry.v1 import package_pb2, registry_pb2
@@ -18,9 +17,10 @@ from nnpm.client.patience import patiently
 from nnpm.client.records import OnProgress, Progress, Published
 from nnpm.client.upload import LocalFile, Upload
 from nnpm.errors import AlreadyExists, DeadlineExceeded, FailedPrecondition, InvalidArgument, NnpmError, NotFound
-from nnpm.package.chunking import ChunkedFile, chunk_file
+from nnpm.package.chunking import ChunkedFile, chunk_whole
 from nnpm.package.folder import Contents
 from nnpm.package.manifest import Manifest
+from nnpm.package.source_file import SourceFile
 
 _VALIDATION_TIMEOUT = 600.0
 _POLL = 0.25
@@ -52,7 +52,7 @@ class Publisher:
         already = draft.state == package_pb2.VERSION_STATE_READY
         sent = 0
         if not already:
-            local = [LocalFile(contents.files[path], cut) for path, cut in files.items()]
+            local = [LocalFile(contents.files[path].path, cut) for path, cut in files.items()]
             upload_id, sent = await self._upload(manifest, digest, local, on_progress)
             on_progress(Progress("check", 0, manifest.size))
             draft = await self._commit(manifest, digest)
@@ -67,15 +67,15 @@ class Publisher:
         except NotFound:
             return
 
-    async def _hash(self, files: Mapping[str, Path], on_progress: OnProgress) -> dict[str, ChunkedFile]:
+    async def _hash(self, files: Mapping[str, SourceFile], on_progress: OnProgress) -> dict[str, ChunkedFile]:
         loop = asyncio.get_running_loop()
-        total = sum(path.stat().st_size for path in files.values())
+        total = sum(file.size for file in files.values())
         done = 0
         found = {}
-        for name, path in files.items():
+        for name, file in files.items():
             on_progress(Progress("hash", done, total))
             tell = partial(_tell, on_progress, "hash", done, total)
-            found[name] = await loop.run_in_executor(self._executor, chunk_file, path, tell)
+            found[name] = await loop.run_in_executor(self._executor, _cut, file, tell)
             done += found[name].size
         on_progress(Progress("hash", done, total))
         return found
@@ -152,6 +152,11 @@ class Publisher:
     async def _get(self, package: str, version: str) -> package_pb2.Version:
         request = registry_pb2.GetVersionRequest(package=package, version=version)
         return (await self._connection.registry.GetVersion(request)).version
+
+
+def _cut(file: SourceFile, tell: Callable[[int], None]) -> ChunkedFile:
+    with file.open() as opened:
+        return chunk_whole(opened, tell)
 
 
 def _tell(on_progress: OnProgress, stage: str, before: int, total: int, done: int) -> None:

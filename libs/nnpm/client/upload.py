@@ -55,7 +55,8 @@ class _Source:
         """The chunk's bytes. Raises FailedPrecondition UPLOAD_CHANGED when they are no longer those that were cut."""
         if path != self._path:
             self.close()
-            self._handle = os.open(path, os.O_RDONLY)
+            # Not blocking: where a named pipe stands by now, nobody may write to it.
+            self._handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
             self._path = path
         content = os.pread(self._handle, chunk.length, chunk.offset)
         if hashlib.sha256(content).digest() != chunk.digest:

@@ -63,21 +63,26 @@ def chunks(path: Path) -> Iterator[Chunk]:
             yield chunk
 
 
-def chunk_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> ChunkedFile:
+def chunk_file(path: Path) -> ChunkedFile:
+    """Cuts and hashes the file at `path`; see `chunk_whole`."""
+    with path.open("rb", buffering=0) as file:
+        return chunk_whole(file)
+
+
+def chunk_whole(file: Readable, on_bytes: Callable[[int], None] | None = None) -> ChunkedFile:
     """Cuts and hashes a whole file in one pass. About 200 bytes of memory a chunk: 10 GiB is 30 MB.
 
     Args:
-        path: the file.
+        file: the open file, at its beginning.
         on_bytes: told after each MiB or so how many bytes are done.
     """
     whole = hashlib.sha256()
     found: list[Chunk] = []
     size = 0
-    with path.open("rb", buffering=0) as file:
-        for chunk, content in cut(file):
-            whole.update(content)
-            size += chunk.length
-            found.append(chunk)
-            if on_bytes is not None and len(found) % _TELL_EVERY == 0:
-                on_bytes(size)
+    for chunk, content in cut(file):
+        whole.update(content)
+        size += chunk.length
+        found.append(chunk)
+        if on_bytes is not None and len(found) % _TELL_EVERY == 0:
+            on_bytes(size)
     return ChunkedFile(size, format_digest(whole.digest()), tuple(found))

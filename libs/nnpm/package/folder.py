@@ -2,7 +2,6 @@
 
 import fnmatch
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from nnpm.errors import InvalidArgument, NotFound
 from nnpm.package import config, lock, paths
 from nnpm.package.config import Config
 from nnpm.package.onnx_references import external_tensors
+from nnpm.package.source_file import SourceFile
 
 INSTALLED = "nnpm_models"
 """The folder that `nnpm install` puts a folder's dependencies into."""
@@ -24,8 +24,8 @@ class Contents:
     config: Config
     model: str
     """The model's path in the package."""
-    files: Mapping[str, Path]
-    """Path in the package -> resolved path on disk, sorted."""
+    files: Mapping[str, SourceFile]
+    """Path in the package -> the file on this disk, sorted."""
 
 
 def from_folder(folder: Path, settings: Config | None = None) -> Contents:
@@ -57,13 +57,16 @@ def from_model(model: Path, settings: Config) -> Contents:
     root = model.parent.resolve(strict=True)
     name = paths.check_path(model.name)
     # The model itself was named by the user, who may have named a link.
-    return Contents(settings, name, _with_external_data(settings, name, {name: model.resolve(strict=True)}, root))
+    found = SourceFile.found(model.resolve(strict=True), model)
+    return Contents(settings, name, _with_external_data(settings, name, {name: found}, root))
 
 
-def _with_external_data(settings: Config, model: str, files: dict[str, Path], root: Path) -> dict[str, Path]:
+def _with_external_data(
+    settings: Config, model: str, files: dict[str, SourceFile], root: Path
+) -> dict[str, SourceFile]:
     """`files` and every file that the model's tensors name, checked to lie inside the package and to be long enough."""
     if settings.runtime == "onnx":
-        for tensor in external_tensors(files[model]):
+        for tensor in external_tensors(files[model].path):
             try:
                 name = paths.resolve_beside(model, tensor.location)
             except InvalidArgument as fault:
@@ -76,19 +79,19 @@ def _with_external_data(settings: Config, model: str, files: dict[str, Path], ro
     return dict(sorted(files.items()))
 
 
-def _check_extent(path: Path, tensor: str, offset: int, length: int | None) -> None:
-    facts = path.stat()
-    if facts.st_nlink > 1:
-        raise _outside(tensor, path.name, "the file has another name elsewhere (a hard link)", "publish a copy of it")
-    if offset + (length or 0) > facts.st_size:
+def _check_extent(file: SourceFile, tensor: str, offset: int, length: int | None) -> None:
+    name = file.path.name
+    if file.links > 1:
+        raise _outside(tensor, name, "the file has another name elsewhere (a hard link)", "publish a copy of it")
+    if offset + (length or 0) > file.size:
         raise InvalidArgument(
             "INVALID_MODEL_FILE",
-            f"tensor {tensor!r} ends at byte {offset + (length or 0)} of {path.name}, which has {facts.st_size}",
+            f"tensor {tensor!r} ends at byte {offset + (length or 0)} of {name}, which has {file.size}",
             hint="the data file is cut off, or belongs to another export of the model",
         )
 
 
-def _inside(path: Path, root: Path, location: str = "") -> Path:
+def _inside(path: Path, root: Path, location: str = "") -> SourceFile:
     """The regular file that `path` leads to, which must lie under `root`."""
     try:
         resolved = path.resolve(strict=True)
@@ -108,9 +111,7 @@ def _inside(path: Path, root: Path, location: str = "") -> Path:
             f"{path} leads outside the package, to {resolved}",
             hint="put a copy of the file there, or exclude it",
         )
-    if not stat.S_ISREG(resolved.stat().st_mode):
-        raise InvalidArgument("INVALID_PATH", f"{path} is no regular file", hint="exclude it, or put a file there")
-    return resolved
+    return SourceFile.found(resolved, path)
 
 
 def _walk(folder: Path, root: Path) -> Iterator[Path]:

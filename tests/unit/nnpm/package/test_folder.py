@@ -95,7 +95,7 @@ def test_a_link_inside_the_folder_is_what_it_leads_to(external_model: Path) -> N
     folder = external_model.parent
     (folder / "nnpm.toml").write_text(TOML)
     (folder / "same.bin").symlink_to("weights.bin")
-    assert from_folder(folder).files["same.bin"] == (folder / "weights.bin").resolve()
+    assert from_folder(folder).files["same.bin"].path == (folder / "weights.bin").resolve()
 
 
 @pytest.mark.parametrize("target", ["/etc/hostname", "../secret", "/etc", "nowhere", "loop"])
