@@ -2,7 +2,7 @@
 
 import fnmatch
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +131,7 @@ def _walk(folder: Path, root: Path) -> Iterator[Path]:
             yield path
 
 
-def _only_model(files: Mapping[str, Path], folder: Path) -> str:
+def _only_model(files: Collection[str], folder: Path) -> str:
     models = [name for name in files if name.endswith(".onnx")]
     if "model.onnx" in models:
         return "model.onnx"

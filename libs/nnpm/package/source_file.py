@@ -1,10 +1,11 @@
 """A file to be published: what was checked is what is read, though somebody swaps it in between."""
 
+import io
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from nnpm.errors import FailedPrecondition, InvalidArgument
 
@@ -27,14 +28,14 @@ class SourceFile:
             raise InvalidArgument("INVALID_PATH", f"{named} is no regular file", hint="exclude it, or put a file there")
         return cls(path, facts.st_size, facts.st_nlink, facts.st_dev, facts.st_ino)
 
-    def open(self) -> BinaryIO:
+    def open(self) -> io.FileIO:
         """That very file, unbuffered.
 
         Raises FailedPrecondition UPLOAD_CHANGED when another stands there by now: a link, a device, another file.
         """
         try:
             # Not blocking: nobody may write to a named pipe that was put there.
-            file = os.fdopen(os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb", buffering=0)
+            file = io.FileIO(os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
         except OSError as fault:
             raise self._swapped() from fault
         facts = os.fstat(file.fileno())
