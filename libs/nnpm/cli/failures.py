@@ -5,6 +5,7 @@ import json
 import sys
 
 from nnpm import errors
+from nnpm.cli.output import harmless
 from nnpm.errors import NnpmError
 
 FAILED, USAGE, NOT_FOUND, REFUSED, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 5, 130
@@ -74,9 +75,9 @@ def report_system(fault: OSError, *, as_json: bool) -> int:
 
 def _lines(message: str, hint: str) -> None:
     colour = sys.stderr.isatty()
-    _write(("\x1b[1;31merror:\x1b[0m " if colour else "error: ") + " ".join(message.split()))
+    _write(("\x1b[1;31merror:\x1b[0m " if colour else "error: ") + harmless(" ".join(message.split())))
     if hint:
-        _write(("\x1b[1;36mhint:\x1b[0m " if colour else "hint: ") + " ".join(hint.split()))
+        _write(("\x1b[1;36mhint:\x1b[0m " if colour else "hint: ") + harmless(" ".join(hint.split())))
 
 
 def _write(line: str) -> None:

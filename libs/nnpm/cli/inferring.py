@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nnpm.cli.options import DataOption, JsonOption
-from nnpm.cli.output import Output
+from nnpm.cli.output import Output, harmless
 from nnpm.cli.transfers import row_progress
 
 if TYPE_CHECKING:
@@ -185,8 +185,8 @@ def _show(screen: "Console", answer: "Inference", target: Path | None, spans: "t
         heading = f"{name} {of_array(array).name} {list(array.shape)}"
         if target is None:
             told = np.array2string(array, max_line_width=screen.width, threshold=_SHOWN_ELEMENTS, separator=", ")
-            screen.print(Text(f"{heading}\n{told}"), soft_wrap=True)
+            screen.print(Text(harmless(f"{heading}\n{told}")), soft_wrap=True)
         else:
-            screen.print(Text(f"{heading} in {target}"), soft_wrap=True)
+            screen.print(Text(harmless(f"{heading} in {target}")), soft_wrap=True)
     if spans:
         screen.print(render_tree(spans))

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+# Control characters but new line and tab, and those that reverse the order of a text: what a terminal would obey.
+_OBEYED = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"} | {
+    code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+
+
 class Output:
     """Where a command's result goes.
 
@@ -34,15 +40,20 @@ class Output:
         if self.as_json:
             self._document(value)
         else:
-            sys.stdout.write(f"{text}\n")
+            sys.stdout.write(f"{harmless(text)}\n")
 
     def note(self, text: str) -> None:
         """A remark beside the result, on stderr; programs do not get it."""
         if not self.as_json:
-            sys.stderr.write(f"{text}\n")
+            sys.stderr.write(f"{harmless(text)}\n")
 
     def _document(self, value: Mapping[str, Any]) -> None:
         sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def harmless(text: str) -> str:
+    """`text`, which may be a stranger's description or a model's message, without what would command the terminal."""
+    return text.translate(_OBEYED)
 
 
 def console(*, stderr: bool = False) -> "Console":
@@ -62,7 +73,7 @@ def table(screen: "Console", columns: Sequence[str], rows: Iterable[Sequence[obj
     for column in columns:
         grid.add_column(column, overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(str(cell)) for cell in row))
+        grid.add_row(*(Text(harmless(str(cell))) for cell in row))
     screen.print(grid)
 
 
