@@ -1,5 +1,6 @@
 """`nnpm init` and `nnpm publish`: what an author does."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,10 @@ from nnpm.cli.transfers import transfer_progress
 
 _CONFIG = """\
 # What this package is; `nnpm publish` reads it. All keys: nnpm publish --help
-name = "{name}"
-version = "{version}"
-license = "{license}"            # SPDX, for example Apache-2.0 or MIT
-model = "{model}"
+name = {name}
+version = {version}
+license = {license}            # SPDX, for example Apache-2.0 or MIT
+model = {model}
 description = ""
 task = ""                         # for example image-classification
 keywords = []
@@ -70,18 +71,18 @@ def init(
     from nnpm.errors import AlreadyExists
     from nnpm.package.config import FILE_NAME, Config
 
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / FILE_NAME
     if target.exists():
         raise AlreadyExists("FILE_EXISTS", f"{target} exists", hint="edit it, or remove it first")
     models = sorted(path.name for path in folder.glob("*.onnx"))
     filled = _CONFIG.format(
-        name=name or f"my-namespace/{_segment(folder.resolve().name)}",
-        version=version,
-        license=license,
-        model=models[0] if models else "model.onnx",
+        name=_quoted(name or f"my-namespace/{_segment(folder.resolve().name)}"),
+        version=_quoted(version),
+        license=_quoted(license),
+        model=_quoted(models[0] if models else "model.onnx"),
     )
-    Config.parse(filled.encode(), str(target))
+    Config.parse(filled.encode("utf-8", "replace"), str(target))
+    folder.mkdir(parents=True, exist_ok=True)
     target.write_text(filled, encoding="utf-8")
     card = folder / "README.md"
     if not card.exists():
@@ -152,6 +153,11 @@ def publish(
         },
         f"{text}\n{published.digest}",
     )
+
+
+def _quoted(text: str) -> str:
+    """A TOML string; JSON's are among them."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _segment(text: str) -> str:

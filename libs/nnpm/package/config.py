@@ -41,7 +41,7 @@ class Config(Description):
         """Reads the bytes of an nnpm.toml; `where` names it in messages. Raises InvalidArgument INVALID_CONFIG."""
         try:
             values = tomllib.loads(content.decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        except (ValueError, RecursionError) as fault:  # no TOML, no UTF-8, a number of 5,000 digits, nested endlessly
             raise InvalidArgument("INVALID_CONFIG", f"{where} is no TOML: {fault}") from fault
         if isinstance(values.get("warmup"), dict):  # one sample may be written as a plain [warmup] table
             values["warmup"] = [values["warmup"]]

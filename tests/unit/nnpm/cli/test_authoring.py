@@ -31,8 +31,15 @@ def test_init_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_init_with_a_bad_name_writes_nothing(tmp_path: Path) -> None:
-    assert main(["init", str(tmp_path), "--name", "Acme"]) == 4
+    assert main(["init", str(tmp_path / "new"), "--name", "Acme"]) == 4
     assert list(tmp_path.iterdir()) == []
+
+
+def test_init_quotes_what_it_finds(tmp_path: Path) -> None:
+    (tmp_path / 'a "b" #.onnx').write_bytes(b"")
+    assert main(["init", str(tmp_path)]) == 0
+    assert Config.load(tmp_path / "nnpm.toml").model == 'a "b" #.onnx'
+    assert main(["init", str(tmp_path / "new"), "--license", '"\nname = "x/y']) == 4
 
 
 @pytest.mark.parametrize(

@@ -95,3 +95,10 @@ def test_a_missing_file_points_at_init(tmp_path: Path) -> None:
     with pytest.raises(NotFound) as caught:
         Config.load(tmp_path / "nnpm.toml")
     assert "nnpm init" in caught.value.hint
+
+
+@pytest.mark.parametrize("line", [b"description = " + b"[" * 5000, b"batch_axis = " + b"9" * 5000, b"task = \xff"])
+def test_what_the_parser_chokes_on_is_a_refusal(line: bytes) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        Config.parse(LEAST + line)
+    assert caught.value.reason == "INVALID_CONFIG"
