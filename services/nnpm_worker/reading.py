@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from nnpm.queue.groups import leave_group, make_group
 from nnpm.telemetry.logs import get_logger
 from nnpm_worker.hands import Hands, HeldState
 from nnpm_worker.intake import Intake
 from nnpm_worker.replica import Replica
 from nnpm_worker.serving import Server, Serving
-from nnpm_worker.stream import MOST_STREAMS, REDIS_ERRORS, Received, StreamConnection, leave_group, make_group
+from nnpm_worker.stream import MOST_STREAMS, REDIS_ERRORS, Received, StreamConnection
 
 _RETRY_SECONDS = 0.2  # between tries to reach Redis
 _LOOK_AGAIN_SECONDS = 0.005

@@ -1,9 +1,8 @@
 """The request streams in Redis, over one connection of this worker's own.
 
 A connection is used for as long as it is whole; after any error it is dropped, and a new one begins by reading what is
-pending (dispatch protocol, rule 2). Commands go out in pipelines: XDEL and XACK of what was answered, then one
-XREADGROUP a revision. The commands are written here rather than by redis-py's client because its pipelines pick any
-connection of a pool, and this protocol depends on knowing which.
+pending. Commands go out in pipelines: XDEL and XACK of what was answered, then one XREADGROUP a revision. It is never
+one of a pool's connections: this protocol depends on knowing which.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError
 
+from nnpm.queue.groups import group_is_missing
 from nnpm.queue.keys import FIELD, GROUP, requests_key
+from nnpm.queue.pipeline import Command, PipelineConnection
 
 REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 """Whatever a broken or unreachable Redis shows itself by."""
@@ -25,13 +24,6 @@ MOST_STREAMS = 100
 
 _ANSWER_SECONDS = 1.5  # below the lease, so that a Redis that hangs does not stop the heartbeats
 _MOST_PENDING = 10_000
-
-# XGROUP DELCONSUMER silently drops what is pending, so that must be nothing.
-_LEAVE = """
-local pending = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2])
-if #pending == 0 then return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) end
-return -1
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +39,12 @@ class StreamConnection:
     """One connection, as one consumer of the group `workers`.
 
     Args:
-        connection: a redis-py connection outside any pool.
+        pipeline: this worker's own connection.
         consumer: this worker's incarnation.
     """
 
-    def __init__(self, connection: Any, consumer: str) -> None:
-        self._connection = connection
+    def __init__(self, pipeline: PipelineConnection, consumer: str) -> None:
+        self._pipeline = pipeline
         self._consumer = consumer
         self._revisions: dict[bytes, str] = {}
         self.client_id = 0
@@ -60,20 +52,17 @@ class StreamConnection:
     @classmethod
     async def open(cls, redis: Redis, consumer: str) -> "StreamConnection":
         """Connect. Raises one of REDIS_ERRORS."""
-        pool = redis.connection_pool
-        connection: Any = pool.connection_class(**pool.connection_kwargs)
-        opened = cls(connection, consumer)
+        opened = cls(await PipelineConnection.open(redis, _ANSWER_SECONDS), consumer)
         try:
-            await connection.connect()
             opened.client_id = _checked((await opened._send([("CLIENT", "ID")]))[0])
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await opened.close()
             raise
         return opened
 
     async def close(self) -> None:
         """Drop the connection, whatever its state."""
-        await self._connection.disconnect(nowait=True)
+        await self._pipeline.close()
 
     async def exchange(
         self, acks: Mapping[str, Sequence[bytes]], wants: Mapping[str, int]
@@ -87,7 +76,7 @@ class StreamConnection:
         Returns:
             The entries, and the revisions whose group is missing.
         """
-        commands: list[tuple[Any, ...]] = []
+        commands: list[Command] = []
         for revision, ids in acks.items():
             commands.append(("XDEL", requests_key(revision), *ids))
             commands.append(("XACK", requests_key(revision), GROUP, *ids))
@@ -110,9 +99,7 @@ class StreamConnection:
         answers = await self._send([self._read(_MOST_PENDING, [revision], start="0")])
         return self._entries(answers, [revision])[0]
 
-    def _read(
-        self, count: int, revisions: Sequence[str], *, block_ms: int | None = None, start: str = ">"
-    ) -> tuple[Any, ...]:
+    def _read(self, count: int, revisions: Sequence[str], *, block_ms: int | None = None, start: str = ">") -> Command:
         keys = [requests_key(revision) for revision in revisions]
         self._revisions = self._revisions | {
             key.encode(): revision for key, revision in zip(keys, revisions, strict=True)
@@ -121,25 +108,15 @@ class StreamConnection:
         starts = [start] * len(keys)
         return ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", count, *block, "STREAMS", *keys, *starts)
 
-    async def _send(self, commands: Sequence[tuple[Any, ...]], wait: float = 0.0) -> list[Any]:
-        """One answer a command, in order; an error that Redis answers is returned, not raised."""
-        await self._connection.send_packed_command(self._connection.pack_commands(commands))
-        answers: list[Any] = []
-        for _ in commands:
-            try:
-                answers.append(await self._connection.read_response(timeout=wait + _ANSWER_SECONDS))
-            except (RedisConnectionError, RedisTimeoutError):
-                raise
-            except ResponseError as error:
-                answers.append(error)
-        return answers
+    async def _send(self, commands: Sequence[Command], wait: float = 0.0) -> list[Any]:
+        return await self._pipeline.execute(commands, wait + _ANSWER_SECONDS)
 
     def _entries(self, answers: Sequence[Any], revisions: Sequence[str]) -> tuple[list[Received], list[str]]:
         entries: list[Received] = []
         missing: list[str] = []
         for answer, revision in zip(answers, revisions, strict=True):
             if isinstance(answer, Exception):
-                if not _group_is_missing(answer):
+                if not group_is_missing(answer):
                     raise answer
                 missing.append(revision)
                 continue
@@ -153,29 +130,6 @@ def _checked(answer: Any) -> Any:
     if isinstance(answer, Exception):
         raise answer
     return answer
-
-
-async def make_group(redis: Redis, revision: str) -> None:
-    """Make the stream and its group, from its first entry on; fine when they exist."""
-    try:
-        await redis.xgroup_create(requests_key(revision), GROUP, id="0", mkstream=True)
-    except ResponseError as error:
-        if not str(error).startswith("BUSYGROUP"):
-            raise
-
-
-async def leave_group(redis: Redis, revision: str, consumer: str) -> None:
-    """Leave the group, if nothing is pending."""
-    try:
-        await redis.eval(_LEAVE, 1, requests_key(revision), GROUP, consumer)
-    except ResponseError as error:
-        if not _group_is_missing(error):
-            raise
-
-
-def _group_is_missing(error: Exception) -> bool:
-    # A stream that is deleted under a blocked read: "UNBLOCKED the stream key no longer exists" (Redis >= 7).
-    return str(error).startswith(("NOGROUP", "UNBLOCKED", "the stream key no longer"))
 
 
 def _body(fields: Sequence[bytes] | None) -> bytes | None:

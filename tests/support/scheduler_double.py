@@ -8,12 +8,14 @@ import itertools
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc.aio
 import numpy as np
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from nnpm.api.artifact.v1.artifact_pb2 import ReadFileRequest, ReadFileResponse
 from nnpm.api.artifact.v1.artifact_pb2_grpc import ArtifactServiceServicer, add_ArtifactServiceServicer_to_server
@@ -25,7 +27,7 @@ from nnpm.package.digest import digest_of
 from nnpm.package.manifest import Manifest
 from nnpm.queue.entry import Entry, Layout, Request, encode
 from nnpm.queue.keys import FIELD, requests_key
-from nnpm.queue.schedulers import LiveScheduler, SchedulerListing
+from nnpm.queue.schedulers import LEASE, LiveScheduler, SchedulerListing
 from nnpm.rpc.status import from_status
 from nnpm.tensors import raw
 from nnpm.tensors.datatypes import of_array
@@ -79,7 +81,13 @@ class SchedulerDouble(WorkerServiceServicer, ArtifactServiceServicer):
     async def list_only(self) -> None:
         """Be listed, and answer nobody."""
         await self._listing.enter()
-        self._keep = asyncio.create_task(self._listing.keep())
+        self._keep = asyncio.create_task(self._stay_listed())
+
+    async def _stay_listed(self) -> None:
+        while True:
+            with suppress(RedisError, OSError):
+                await self._listing.refresh()
+            await asyncio.sleep(LEASE / 2)
 
     async def stop(self, *, leave: bool = True) -> None:
         if self._keep is not None:

@@ -9,6 +9,12 @@ FIELD = "e"
 SCHEDULERS = "{nnpm}:schedulers"
 """The set of scheduler incarnations, dead ones included until somebody clears them away."""
 
+LEADER = "{nnpm}:leader"
+"""Holds the incarnation of the scheduler that may send Load and Unload; gone when its lease is."""
+
+LEADER_TOKEN = "{nnpm}:leader:token"  # noqa: S105 -- a key's name, no secret
+"""The greatest fencing token that was given out."""
+
 
 def requests_key(revision: str) -> str:
     """The stream that holds a revision's requests."""

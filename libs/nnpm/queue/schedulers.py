@@ -1,11 +1,8 @@
 """Which schedulers live: each lists itself in Redis under its incarnation, with the address where workers reach it."""
 
-import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from nnpm.queue.keys import SCHEDULERS, scheduler_key
 
@@ -52,14 +49,6 @@ class SchedulerListing:
             kept, listed = await pipe.execute()
         if not (kept and listed):
             await self.enter()
-
-    async def keep(self) -> None:
-        """Refreshes twice a lease until cancelled; a Redis that does not answer is simply asked again."""
-        while True:
-            # The dispatch core notices and reports an unreachable Redis; here only the next try matters.
-            with suppress(RedisError, OSError):
-                await self.refresh()
-            await asyncio.sleep(LEASE / 2)
 
     async def leave(self) -> None:
         """Takes the scheduler off the list, so that workers need not wait for its lease to run out."""

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from nnpm.errors import NnpmError
+from nnpm.queue.keys import LEADER, LEADER_TOKEN
 from nnpm.telemetry.logs import get_logger
 from nnpm_scheduler.control.changes import Changes
 
@@ -20,9 +21,6 @@ LEASE = 2.0
 """Seconds that a leader leads after its last renewal."""
 
 RENEW = LEASE / 4
-
-LEADER_KEY = "{nnpm}:leader"
-TOKEN_KEY = "{nnpm}:leader:token"  # noqa: S105 -- a key's name, no secret
 
 # KEYS: leader, token. ARGV: my incarnation, lease in ms, greatest token known. Answers my token, or 0.
 _CAMPAIGN = """
@@ -102,7 +100,7 @@ class Leadership:
         asked = time.monotonic()
         floor = await self._tokens.fencing_token()
         lease = str(int(LEASE * 1000))
-        token = int(await self._redis.eval(_CAMPAIGN, 2, LEADER_KEY, TOKEN_KEY, self._scheduler, lease, str(floor)))
+        token = int(await self._redis.eval(_CAMPAIGN, 2, LEADER, LEADER_TOKEN, self._scheduler, lease, str(floor)))
         if not token:
             return
         await self._tokens.record_fencing_token(token)
@@ -114,11 +112,11 @@ class Leadership:
         """Let another lead at once."""
         self._until = float("-inf")
         with suppress(RedisError, OSError):  # else the lease runs out by itself
-            await self._redis.eval(_RESIGN, 1, LEADER_KEY, self._scheduler)
+            await self._redis.eval(_RESIGN, 1, LEADER, self._scheduler)
 
     async def _renewed(self) -> bool:
         asked = time.monotonic()
-        kept = await self._redis.eval(_RENEW, 1, LEADER_KEY, self._scheduler, str(int(LEASE * 1000)))
+        kept = await self._redis.eval(_RENEW, 1, LEADER, self._scheduler, str(int(LEASE * 1000)))
         if kept:
             self._until = asked + LEASE
         return bool(kept)

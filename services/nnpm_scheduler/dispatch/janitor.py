@@ -13,6 +13,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from nnpm.errors import NnpmError
 from nnpm.queue.entry import decode
+from nnpm.queue.groups import group_is_missing, leave_group
 from nnpm.queue.keys import FIELD, GROUP, requests_key
 from nnpm.queue.schedulers import live_schedulers
 from nnpm.telemetry.logs import get_logger
@@ -25,12 +26,6 @@ EVERY = 10.0
 
 AT_ONCE = 1_000
 """Pending entries looked at in one round of one revision."""
-
-# XGROUP DELCONSUMER silently drops what is pending, so that must be nothing.
-_LEAVE = """
-if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
-return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) + 1
-"""
 
 
 class Janitor:
@@ -57,7 +52,6 @@ class Janitor:
         self._inflight = inflight
         self._workers = workers
         self._every = every
-        self._leave = redis.register_script(_LEAVE)
         self._log = get_logger("janitor")
 
     async def run(self) -> None:
@@ -78,7 +72,7 @@ class Janitor:
                     await self._clear_entries(revision.id, others)
                     await self._clear_consumers(revision.id)
                 except ResponseError as error:
-                    if not str(error).startswith(("NOGROUP", "no such key")):
+                    if not group_is_missing(error):
                         raise
 
     async def _clear_entries(self, revision: str, others: Collection[str]) -> None:
@@ -111,4 +105,4 @@ class Janitor:
         live = {incarnation.encode() for incarnation in self._workers.live()}
         for consumer in await self._redis.xinfo_consumers(key, GROUP):
             if consumer["name"] not in live and not consumer["pending"]:
-                await self._leave(keys=[key], args=[GROUP, consumer["name"]])
+                await leave_group(self._redis, revision, consumer["name"])

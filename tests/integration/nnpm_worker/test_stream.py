@@ -7,8 +7,9 @@ import pytest
 from redis.asyncio import Redis
 
 from nnpm.queue.connection import connect
+from nnpm.queue.groups import leave_group, make_group
 from nnpm.queue.keys import FIELD, GROUP, requests_key
-from nnpm_worker.stream import REDIS_ERRORS, Received, StreamConnection, leave_group, make_group
+from nnpm_worker.stream import REDIS_ERRORS, Received, StreamConnection
 
 
 @pytest.fixture

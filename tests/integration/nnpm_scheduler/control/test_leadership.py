@@ -7,8 +7,9 @@ import pytest
 from redis.asyncio import Redis
 
 from nnpm.queue.connection import connect
+from nnpm.queue.keys import LEADER
 from nnpm_scheduler.control.changes import Changes
-from nnpm_scheduler.control.leadership import LEADER_KEY, LEASE, Leadership
+from nnpm_scheduler.control.leadership import LEASE, Leadership
 from support.waiting import eventually
 
 
@@ -70,10 +71,10 @@ async def test_a_leader_that_stops_renewing_believes_so_before_another_leads(red
 async def test_renewing_keeps_the_lead_and_the_token(redis: Redis, tokens: Remembered) -> None:
     first, second = candidate(redis, "first", tokens), candidate(redis, "second", tokens)
     await first.step()
-    before = await redis.pttl(LEADER_KEY)
+    before = await redis.pttl(LEADER)
     await eventually(lambda: _shrunk(redis, before))
     await first.step()
-    assert await redis.pttl(LEADER_KEY) >= before - 50
+    assert await redis.pttl(LEADER) >= before - 50
     await second.step()
     assert (first.token, second.token) == (1, None)
 
@@ -91,7 +92,7 @@ async def test_a_redis_that_forgot_everything_gives_no_smaller_token(redis: Redi
 async def test_a_leader_learns_that_its_lease_was_taken(redis: Redis, tokens: Remembered) -> None:
     first, second = candidate(redis, "first", tokens), candidate(redis, "second", tokens)
     await first.step()
-    await redis.delete(LEADER_KEY)
+    await redis.delete(LEADER)
     await second.step()
     await first.step()
     assert first.token is None
@@ -99,4 +100,4 @@ async def test_a_leader_learns_that_its_lease_was_taken(redis: Redis, tokens: Re
 
 
 async def _shrunk(redis: Redis, before: int) -> bool:
-    return bool(await redis.pttl(LEADER_KEY) < before - 100)
+    return bool(await redis.pttl(LEADER) < before - 100)
