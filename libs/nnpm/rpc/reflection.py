@@ -28,7 +28,8 @@ def add_reflection(server: grpc.aio.Server, services: Sequence[str], source: Des
     for file in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
         _copy(file, pool)
     pool.AddSerializedFile(_v1_descriptor())
-    servicer = reflection_aio.ReflectionServicer((*services, HEALTH, V1, V1ALPHA), pool=pool)
+    symbols: Any = _Symbols(pool)
+    servicer = reflection_aio.ReflectionServicer((*services, HEALTH, V1, V1ALPHA), pool=symbols)
     method = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,
@@ -36,6 +37,24 @@ def add_reflection(server: grpc.aio.Server, services: Sequence[str], source: Des
     )
     handlers = [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method}) for name in (V1, V1ALPHA)]
     server.add_generic_rpc_handlers(handlers)
+
+
+class _Symbols:
+    """A pool that finds methods by their full names too: the protocol wants it, ghz asks so, pools know none."""
+
+    def __init__(self, pool: DescriptorPool) -> None:
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> Any:  # noqa: N802 - the name that pools have for it
+        """The file; KeyError when nothing is called so."""
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            service, _, method = symbol.rpartition(".")
+            return self._pool.FindServiceByName(service).methods_by_name[method].containing_service.file
 
 
 def _copy(file: Any, pool: DescriptorPool) -> None:

@@ -36,9 +36,22 @@ async def test_reflection_lists_and_describes_every_service(bare_channel: grpc.a
     [listing] = [r async for r in method(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))]
     names = {service.name for service in listing.list_services_response.service}
     assert {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"} <= names
-    requests = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in sorted(names)]
+    symbols = [*sorted(names), f"{SERVICE}.GetTrace", "grpc.health.v1.Health.Watch", "nnpm.api.mesh.v1.Span.name"]
+    requests = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in symbols]
     answers = [r async for r in method(iter(requests))]
     assert all(answer.HasField("file_descriptor_response") for answer in answers)
+
+
+async def test_reflection_knows_no_symbol_that_is_not_there(bare_channel: grpc.aio.Channel) -> None:
+    method = bare_channel.stream_stream(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    symbols = ["", ".", SERVICE + ".", f"{SERVICE}.Get", "nnpm.api.mesh.v1.Trace.GetTrace", "GetTrace"]
+    requests = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in symbols]
+    answers = [r async for r in method(iter(requests))]
+    assert [answer.error_response.error_code for answer in answers] == [5] * len(symbols)
 
 
 async def test_a_taken_port_is_named(server: GrpcServer, settings: ServiceSettings) -> None:
