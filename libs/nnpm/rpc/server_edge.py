@@ -1,8 +1,9 @@
 """The server's edge of a call: a span, the figures, and rich statuses instead of exceptions."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -53,10 +54,15 @@ class ServerEdge(grpc.aio.ServerInterceptor):
             async with self._call(method, context):
                 return await inner(parse(handler.request_deserializer, request), context)
 
-        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            async with self._call(method, context):
-                async for response in inner(parse(handler.request_deserializer, request), context):
-                    yield response
+        # Written, not yielded: gRPC leaves a generator whose caller went away to the garbage collector, which ends it
+        # some time later, in a context where its span cannot be closed.
+        async def stream(request: Any, context: Context) -> None:
+            async with (
+                self._call(method, context),
+                aclosing(inner(parse(handler.request_deserializer, request), context)) as responses,
+            ):
+                async for response in responses:
+                    await context.write(response)
 
         return _KINDS[streams](stream if handler.response_streaming else unary, None, handler.response_serializer)
 
@@ -77,6 +83,9 @@ class ServerEdge(grpc.aio.ServerInterceptor):
                     self._metrics.errors.labels(error.reason).inc()
                     await abort(context, error)
                 except (grpc.aio.AbortError, grpc.aio.UsageError):
+                    raise
+                except asyncio.CancelledError:
+                    code = "CANCELLED"
                     raise
                 except Exception as error:  # noqa: BLE001 -- the edge: whatever it is, the client gets a clear status
                     code = "INTERNAL"
