@@ -12,7 +12,7 @@ class ArtifactSettings(ServiceSettings):
 
     artifact_listen: str = Field("127.0.0.1:8102", description="Where to serve gRPC: `host:port` or `unix:/path`.")
     artifact_database_url: str = Field(
-        "sqlite:///artifact/artifact.db", description="SQLAlchemy URL of the index: SQLite or PostgreSQL."
+        "sqlite:///artifact/artifact.db", description="SQLAlchemy URL of the index of chunks: SQLite so far."
     )
     artifact_store: str = Field(
         "file:artifact/packs",

@@ -8,14 +8,18 @@ from nnpm.settings import ServiceSettings
 class SchedulerSettings(ServiceSettings):
     """The scheduler's own fields."""
 
-    scheduler_listen: str = Field("127.0.0.1:8001", description="Listen address of the inference protocol.")
-    control_listen: str = Field("127.0.0.1:8103", description="Listen address of deployments.")
+    scheduler_listen: str = Field(
+        "127.0.0.1:8001", description="Where to serve the inference protocol: `host:port` or `unix:/path`."
+    )
+    control_listen: str = Field(
+        "127.0.0.1:8103", description="Where to serve deployments: `host:port` or `unix:/path`."
+    )
     mesh_listen: str = Field(
-        "127.0.0.1:8104", description="Listen address for workers: `unix:/path` on one host, else `host:port`."
+        "127.0.0.1:8104", description="Where to serve workers: `unix:/path` on one host, else `host:port`."
     )
     mesh_advertise: str = Field("", description="Where workers reach `mesh_listen`; empty = as it says.")
     scheduler_database_url: str = Field(
-        "sqlite:///scheduler.db", description="Where deployments are kept: a SQLAlchemy URL."
+        "sqlite:///scheduler/scheduler.db", description="SQLAlchemy URL of the database of deployments: SQLite so far."
     )
     scheduler_timeout_seconds: float = Field(
         60.0, gt=0, le=86_400, description="Deadline of an inference call that comes without one, seconds."
