@@ -77,7 +77,10 @@ class Runtime(Protocol):
 
     @property
     def pure(self) -> bool:
-        """Whether a run may be repeated: it has no effect but its outputs."""
+        """Whether a run has no effect but its outputs, so that another worker may repeat what a dead one had begun.
+
+        Must be true: a request may run more than once, and there is no way yet to run one at most once.
+        """
 
     def load(self, path: Path, signature: Signature) -> Model:
         """Load by path; files beside it belong to the model. Raises FailedPrecondition MODEL_LOAD_FAILED."""
@@ -117,4 +120,10 @@ class Runtimes:
             raise FailedPrecondition(
                 "RUNTIME_UNKNOWN", f"runtime {name!r} is not usable on this worker: {error}"
             ) from error
-        return factory(self._options)
+        runtime = factory(self._options)
+        if not runtime.pure:
+            raise FailedPrecondition(
+                "RUNTIME_UNKNOWN",
+                f"runtime {name!r} is not usable: its runs may not be repeated, and nnpm may repeat any",
+            )
+        return runtime
