@@ -84,7 +84,7 @@ REASONS: Mapping[str, str] = {
     "INVALID_VERSION": "A version is not SemVer 2.0.",
     "INVALID_YANK_REASON": "The reason of a yank is too long.",
     "LISTEN_NOT_LOOPBACK": "A listen address other than loopback needs TLS, or `insecure` in so many words.",
-    "LOG_NOT_FOUND": "The process that was named has no log in the data folder.",
+    "LOG_NOT_FOUND": "The data folder has no log, or none of the process that was named.",
     "MALFORMED_REQUEST": "The request's bytes are not the protobuf message that the method takes.",
     "MESH_NOT_RUNNING": "No mesh runs in the data folder that was named.",
     "MESH_START_FAILED": "A process of the mesh could not start, or was not healthy in time; the message names it.",

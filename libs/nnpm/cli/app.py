@@ -48,6 +48,8 @@ def run(arguments: list[str]) -> int:
     except NnpmError as fault:
         return failures.report(fault, as_json=as_json)
     except _UsageError as fault:
+        if not arguments:  # the help has been shown
+            return failures.USAGE
         return failures.report_usage(_usage(fault), _help_line(fault), as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         answer = failures.INTERRUPTED

@@ -106,17 +106,24 @@ class DataFolder:
 
     def _read_format(self, default: int) -> int:
         try:
-            text = self.format_file.read_text(encoding="utf-8")
+            text = self.format_file.read_bytes()
         except FileNotFoundError:
             return default
-        if not text.strip().isdecimal():
-            raise FailedPrecondition(
-                "DATA_FOLDER_UNUSABLE",
-                f"{self.format_file} holds no format version but {text[:40]!r}",
-                hint="restore the folder, or use another one with --data",
-                metadata={"data": str(self.root)},
+        except OSError as error:
+            raise self._damaged(f"{self.format_file} can't be read: {error.strerror}") from error
+        if not (text.strip().isdigit() and len(text) < 20):
+            raise self._damaged(
+                f"{self.format_file} holds no format version but {text[:40].decode(errors='replace')!r}"
             )
         return int(text)
+
+    def _damaged(self, what: str) -> FailedPrecondition:
+        return FailedPrecondition(
+            "DATA_FOLDER_UNUSABLE",
+            what,
+            hint="restore the folder, or use another one with --data",
+            metadata={"data": str(self.root)},
+        )
 
     def _write_format(self, version: int) -> None:
         write_whole(self.format_file, f"{version}\n")

@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from nnpm.errors import Unavailable
+from nnpm.errors import FailedPrecondition, Unavailable
 from nnpm.mesh.data_folder import DataFolder, Holder, lock_holder
 from nnpm.mesh.state import read_state
 
@@ -29,8 +29,7 @@ def stop_mesh(folder: DataFolder, patience: float = PATIENCE) -> bool:
     holder = lock_holder(folder)
     if holder is None:
         return False
-    state = read_state(folder)
-    pids = {holder.pid, *(process.pid for process in state.processes if process.pid)} if state else {holder.pid}
+    pids = {holder.pid, *_processes(folder)}
     for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, KILLED_PATIENCE)):
         _signal(holder, number)
         if _gone(folder, holder, seconds):
@@ -41,6 +40,15 @@ def stop_mesh(folder: DataFolder, patience: float = PATIENCE) -> bool:
         f"process {holder.pid}, the supervisor of {folder.root}, does not end",
         metadata={"pid": str(holder.pid)},
     )
+
+
+def _processes(folder: DataFolder) -> set[int]:
+    """The mesh's processes as far as they are known: a damaged mesh.json keeps no mesh from being stopped."""
+    try:
+        state = read_state(folder)
+    except FailedPrecondition:
+        return set()
+    return {process.pid for process in state.processes if process.pid} if state else set()
 
 
 def _signal(holder: Holder, number: signal.Signals) -> None:

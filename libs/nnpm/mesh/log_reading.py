@@ -36,17 +36,23 @@ class LogReader:
     """The logs of the named processes, from `count` lines before their present end on.
 
     Raises:
-        NotFound: LOG_NOT_FOUND when one of them has none.
+        NotFound: LOG_NOT_FOUND when one of them has none, or nobody has.
     """
 
     def __init__(self, folder: DataFolder, names: Sequence[str], count: int) -> None:
         known = log_names(folder)
+        if not known:
+            raise NotFound(
+                "LOG_NOT_FOUND",
+                f"there are no logs in {folder.root}: no mesh has run there",
+                hint="start one with `nnpm up`, or name another folder with --data",
+            )
         for name in names:
             if name not in known:
                 raise NotFound(
                     "LOG_NOT_FOUND",
                     f"there is no log of {name!r} in {folder.root}",
-                    hint=f"there are logs of {', '.join(known)}" if known else "start the mesh with `nnpm up`",
+                    hint=f"there are logs of {', '.join(known)}",
                 )
         self._count = count
         self._tails = [_Tail(name, folder.log_file(name)) for name in names]

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, replace
 
+from nnpm.errors import FailedPrecondition
 from nnpm.mesh.data_folder import DataFolder, write_whole
 
 FORMAT = 1
@@ -55,11 +56,25 @@ def write_state(folder: DataFolder, state: MeshState) -> None:
 
 
 def read_state(folder: DataFolder) -> MeshState | None:
-    """What was written last; None when no mesh runs (or ran, and was stopped in order)."""
+    """What was written last; None when no mesh runs (or ran, and was stopped in order).
+
+    Raises FailedPrecondition DATA_FOLDER_UNUSABLE for a file that no supervisor wrote.
+    """
     try:
-        found = json.loads(folder.state_file.read_text(encoding="utf-8"))
+        return _parse(folder.state_file.read_bytes())
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError, KeyError, RecursionError) as fault:
+        raise FailedPrecondition(
+            "DATA_FOLDER_UNUSABLE",
+            f"{folder.state_file} is damaged, so that it can't say what runs there",
+            hint="`nnpm up` with the same --data writes it anew",
+            metadata={"data": str(folder.root)},
+        ) from fault
+
+
+def _parse(content: bytes) -> MeshState:
+    found = json.loads(content)
     return MeshState(
         supervisor=found["supervisor"],
         version=found["version"],

@@ -84,6 +84,16 @@ def test_down_ends_a_mesh_whose_supervisor_hangs(little_mesh: Start) -> None:
     wait_until(lambda: not any(alive(pid) for pid in pids.values()), 5.0)
 
 
+def test_down_ends_a_mesh_whose_state_is_damaged(little_mesh: Start) -> None:
+    mesh = little_mesh().ready()
+    pids = mesh.pids
+    (mesh.data / "mesh.json").write_text("{")
+    done = nnpm("down", "--data", mesh.data)
+    assert done.returncode == 0, done.stderr
+    assert mesh.process.wait(5.0) == 0
+    wait_until(lambda: not any(alive(pid) for pid in pids.values()), 5.0)
+
+
 def test_logs_shows_one_process_or_all(little_mesh: Start) -> None:
     mesh = little_mesh().ready()
     one = nnpm("logs", "two", "--data", mesh.data)

@@ -53,6 +53,13 @@ def test_every_command_is_there_and_teaches_by_example(capsys: pytest.CaptureFix
         assert "--json" in text
 
 
+def test_no_command_at_all_shows_the_help_and_no_empty_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    told = capsys.readouterr()
+    assert "publish" in told.out + told.err
+    assert "error:" not in told.err
+
+
 def test_version_and_help_do_not_load_the_heavy_libraries() -> None:
     program = (
         "import sys; from nnpm.cli import main; main(['version']); main(['--help']);"

@@ -54,9 +54,13 @@ def test_an_interrupted_migration_goes_on_where_it_stopped(tmp_path: Path) -> No
     assert steps == [1, 2]
 
 
-def test_a_format_that_is_no_number_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"one\n", b"", b"\xed\xff\x00", b"1" * 5000, b"-1", "\u0661".encode(), None])
+def test_a_format_that_is_no_number_is_refused(tmp_path: Path, content: bytes | None) -> None:
     folder = DataFolder.at(tmp_path)
-    folder.format_file.write_text("one\n")
+    if content is None:
+        folder.format_file.mkdir()
+    else:
+        folder.format_file.write_bytes(content)
     with pytest.raises(FailedPrecondition) as caught:
         folder.prepare()
     assert caught.value.reason == "DATA_FOLDER_UNUSABLE"

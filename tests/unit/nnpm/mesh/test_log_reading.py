@@ -64,3 +64,10 @@ def test_an_unknown_process_is_not_found_and_the_known_are_named(folder: DataFol
         LogReader(folder, ["radish"], 1)
     assert caught.value.reason == "LOG_NOT_FOUND"
     assert "redis" in caught.value.hint
+
+
+def test_where_no_mesh_has_run_there_are_no_logs(tmp_path: Path) -> None:
+    with pytest.raises(NotFound) as caught:
+        LogReader(DataFolder.at(tmp_path / "nothing"), (), 10)
+    assert caught.value.reason == "LOG_NOT_FOUND"
+    assert "nnpm up" in caught.value.hint

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from nnpm.errors import FailedPrecondition
 from nnpm.mesh.data_folder import DataFolder
 from nnpm.mesh.state import Addresses, MeshState, RunningProcess, read_state, remove_state, write_state
 
@@ -27,3 +30,15 @@ def test_a_restart_changes_one_pid() -> None:
     changed = STATE.with_pid("registry", 9)
     assert [process.pid for process in changed.processes] == [8, 9]
     assert changed.with_pid("registry", None) == STATE
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"supervisor":', b"\xff\xfe", b"[]", b"{}", b'{"supervisor": 1, "addresses": {"x": 1}}']
+)
+def test_a_damaged_file_is_said_to_be_damaged(tmp_path: Path, content: bytes) -> None:
+    folder = DataFolder.at(tmp_path)
+    folder.state_file.write_bytes(content)
+    with pytest.raises(FailedPrecondition) as caught:
+        read_state(folder)
+    assert caught.value.reason == "DATA_FOLDER_UNUSABLE"
+    assert str(folder.state_file) in caught.value.message
