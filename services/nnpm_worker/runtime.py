@@ -123,7 +123,6 @@ class Runtimes:
         runtime = factory(self._options)
         if not runtime.pure:
             raise FailedPrecondition(
-                "RUNTIME_UNKNOWN",
-                f"runtime {name!r} is not usable: its runs may not be repeated, and nnpm may repeat any",
+                "RUNTIME_UNKNOWN", f"runtime {name!r} is not usable: nnpm may repeat a run, and its runs are not pure"
             )
         return runtime

@@ -31,7 +31,7 @@ def test_runtimes_are_found_by_their_entry_points(runtimes: Runtimes) -> None:
     assert runtimes.get("onnx") is runtimes.get("onnx")
 
 
-@pytest.mark.parametrize(("name", "why"), [("once", "repeated"), ("gone", "not_there"), ("nothing", "has no runtime")])
+@pytest.mark.parametrize(("name", "why"), [("once", "repeat"), ("gone", "not_there"), ("nothing", "has no runtime")])
 def test_a_runtime_that_cannot_be_used_is_refused_with_the_reason(runtimes: Runtimes, name: str, why: str) -> None:
     with pytest.raises(FailedPrecondition) as refused:
         runtimes.get(name)
