@@ -39,7 +39,7 @@ class Publisher:
         """Publishes a collected package whole or not at all.
 
         Raises:
-            AlreadyExists: VERSION_EXISTS, the version is taken by other content.
+            AlreadyExists: VERSION_TAKEN, the version is taken by other content.
             InvalidArgument: the manifest or, after the upload, the model is refused; says why.
             FailedPrecondition: UPLOAD_CHANGED, a file changed meanwhile.
             Unavailable: a service was away for longer than the client's patience.
