@@ -1,1 +1,1 @@
-"""Alembic's migrations of the artifact database, run when the service starts."""
+"""The artifact index's schema, step by step (Alembic)."""

@@ -1,0 +1,1 @@
+"""The scheduler's schema, step by step (Alembic)."""

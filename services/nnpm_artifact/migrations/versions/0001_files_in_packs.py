@@ -1,4 +1,4 @@
-"""The first tables"""
+"""Namespaces, packs, chunks, files, uploads and references."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-
     op.create_table(
         "facts",
         sa.Column("name", sa.String(length=64), nullable=False),
