@@ -7,6 +7,7 @@ from nnpm.api.registry.v1 import package_pb2, registry_pb2
 from nnpm.client import from_messages
 from nnpm.client.connection import Connection
 from nnpm.client.records import Package, Resolution, Tag, Version
+from nnpm.errors import DataLoss
 from nnpm.package.names import PackageName, check_tag
 from nnpm.package.references import PackageReference
 
@@ -71,14 +72,14 @@ class Catalog:
     async def version(self, name: str, version: str) -> Version:
         """One exact version, in whatever state it is."""
         request = registry_pb2.GetVersionRequest(package=str(PackageName.parse(name)), version=version)
-        return from_messages.version((await self._registry.GetVersion(request)).version)
+        return _of(request.package, from_messages.version((await self._registry.GetVersion(request)).version))
 
     async def resolve(self, reference: str) -> Resolution:
         """The version that `acme/tiny@^1.2` means, and why."""
         wanted = PackageReference.parse(reference)
         request = registry_pb2.ResolveVersionRequest(package=str(wanted.package), selector=wanted.selector.text)
         answer = await self._registry.ResolveVersion(request)
-        return Resolution(from_messages.version(answer.version), answer.explanation)
+        return Resolution(_of(request.package, from_messages.version(answer.version)), answer.explanation)
 
     async def tags(self, name: str) -> tuple[Tag, ...]:
         """All tags of a package."""
@@ -111,6 +112,13 @@ class Catalog:
         """Takes a yank back."""
         request = registry_pb2.UnyankVersionRequest(package=str(PackageName.parse(name)), version=version)
         return from_messages.version((await self._registry.UnyankVersion(request)).version)
+
+
+def _of(package: str, found: Version) -> Version:
+    """`found`, which must be of the package that was asked for: its name becomes a folder's."""
+    if found.package != package:
+        raise DataLoss("CONTENT_MISMATCH", f"the registry was asked for {package} and answered {found.package[:200]!r}")
+    return found
 
 
 async def pages(page: Callable[[str], Awaitable[Page]]) -> AsyncIterator[Page]:

@@ -39,17 +39,11 @@ class Installer:
         Raises:
             DataLoss: CONTENT_MISMATCH, what came is not what the digests say.
             ResourceExhausted: DISK_FULL; what came is kept for the next try.
-            InvalidArgument: INVALID_PATH, a link below `folder` leads outside it.
+            InvalidArgument: INVALID_PATH, a link below `folder` leads outside it, or a folder stands where a file goes.
             Unavailable: a service was away for longer than the client's patience.
         """
-        if digest_of(version.manifest) != version.digest:
-            raise DataLoss(
-                "CONTENT_MISMATCH", f"the manifest of {version.package}@{version.version} is not {version.digest}"
-            )
-        manifest = Manifest.parse(version.manifest)
-        parts = folder / _PARTS
-        with disk_errors(folder):
-            parts.mkdir(parents=True, exist_ok=True)
+        manifest = _manifest(version)
+        parts = _parts(folder)
         done = downloaded = 0
         for entry in manifest.files:
             target = _target(folder, entry.path)
@@ -121,11 +115,38 @@ def _counter(on_progress: OnProgress, before: int, total: int) -> Callable[[int]
     return lambda count: on_progress(Progress("download", before + count, total))
 
 
+def _manifest(version: Version) -> Manifest:
+    """The version's manifest, which must be just that version's."""
+    name = f"{version.package}@{version.version}"
+    if digest_of(version.manifest) != version.digest:
+        raise DataLoss("CONTENT_MISMATCH", f"the manifest of {name} is not {version.digest}")
+    manifest = Manifest.parse(version.manifest)
+    if (manifest.name, manifest.version) != (version.package, version.version):
+        raise DataLoss("CONTENT_MISMATCH", f"the manifest of {name} is that of {manifest.name}@{manifest.version}")
+    return manifest
+
+
+def _parts(folder: Path) -> Path:
+    """The folder of part files below `folder`, made if missing."""
+    parts = folder / _PARTS
+    if parts.is_symlink():
+        raise InvalidArgument("INVALID_PATH", f"{parts} is a link", hint="remove that link first")
+    with disk_errors(folder):
+        parts.mkdir(parents=True, exist_ok=True)
+    return parts
+
+
 def _target(folder: Path, path: str) -> Path:
-    """Where a file of the package goes. Raises InvalidArgument INVALID_PATH when a link leads it out of `folder`."""
+    """Where a file of the package goes. Raises InvalidArgument INVALID_PATH where it cannot, or must not."""
     target = folder / path
-    if not target.parent.resolve().is_relative_to(folder.resolve()):
+    try:
+        inside = target.parent.resolve().is_relative_to(folder.resolve())
+    except RuntimeError as fault:
+        raise InvalidArgument("INVALID_PATH", f"{target.parent} is a link to itself", hint="remove it first") from fault
+    if not inside:
         raise InvalidArgument("INVALID_PATH", f"{target.parent} leads outside {folder}", hint="remove that link first")
+    if target.is_dir() and not target.is_symlink():
+        raise InvalidArgument("INVALID_PATH", f"{target} is a folder; a file of the package goes there")
     return target
 
 

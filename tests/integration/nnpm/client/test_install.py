@@ -1,6 +1,7 @@
 import asyncio
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,39 @@ async def test_a_link_out_of_the_folder_is_not_followed(
         await Installer(artifact_connection, threads).install(version, tmp_path / "to", ignore_progress)
     assert caught.value.reason == "INVALID_PATH"
     assert list((tmp_path / "outside").iterdir()) == []
+
+
+async def test_the_manifest_of_another_version_is_refused(
+    artifact_connection: Connection, threads: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    version = await stored(artifact_connection, threads, tmp_path, {"model.onnx": b"x"})
+    for lie in ({"version": "1.0.1"}, {"package": "acme/other"}):
+        with pytest.raises(DataLoss) as caught:
+            await Installer(artifact_connection, threads).install(
+                replace(version, **lie), tmp_path / "to", ignore_progress
+            )
+        assert caught.value.reason == "CONTENT_MISMATCH"
+    assert not (tmp_path / "to").exists()
+
+
+async def test_part_files_go_through_no_link(
+    artifact_connection: Connection, threads: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    version = await stored(artifact_connection, threads, tmp_path, {"model.onnx": b"x"})
+    (tmp_path / "to").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "to" / ".nnpm-parts").symlink_to(tmp_path / "outside")
+    with pytest.raises(InvalidArgument) as caught:
+        await Installer(artifact_connection, threads).install(version, tmp_path / "to", ignore_progress)
+    assert caught.value.reason == "INVALID_PATH"
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+async def test_a_folder_where_a_file_goes_is_named(
+    artifact_connection: Connection, threads: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    version = await stored(artifact_connection, threads, tmp_path, {"model.onnx": b"x"})
+    (tmp_path / "to" / "model.onnx").mkdir(parents=True)
+    with pytest.raises(InvalidArgument) as caught:
+        await Installer(artifact_connection, threads).install(version, tmp_path / "to", ignore_progress)
+    assert str(tmp_path / "to" / "model.onnx") in caught.value.message
