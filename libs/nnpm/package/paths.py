@@ -75,6 +75,11 @@ _FAULTS: tuple[tuple[Callable[[str], bool], str], ...] = (
     (lambda path: len(path.encode()) > MAX_PATH_BYTES, f"it is longer than {MAX_PATH_BYTES} bytes"),
     (lambda path: ".." in path.split("/"), "it contains .."),
     (lambda path: not {".", ""}.isdisjoint(path.split("/")), "it contains an empty segment or a dot alone"),
+    # An installed package must not become a folder's .git/config, or its home's .bashrc.
+    (
+        lambda path: any(segment.startswith(".") for segment in path.split("/")),
+        "it is hidden: a segment begins with a dot",
+    ),
     (
         lambda path: any(len(segment.encode()) > MAX_SEGMENT_BYTES for segment in path.split("/")),
         f"a segment is longer than {MAX_SEGMENT_BYTES} bytes",

@@ -14,7 +14,7 @@ def test_plain_relative_paths_may_stand_in_a_package(path: str) -> None:
     [
         "", "/etc/passwd", "../up", "a/../b", "a/..", "..", ".", "./a", "a//b", "a/", "C:\\x", "C:x", "a\\b", "..\\up",
         "a\x00b", "a\nb", "a\u202eb", "a\u200bb", "u\u0308", "a\udc80", " a", "a ", "a.", "a/" + "b" * 256,
-        "a/" * 520 + "b",
+        "a/" * 520 + "b", ".bashrc", ".git/config", "a/.b", ".nnpm-parts/x", "...",
     ],
 )  # fmt: skip
 def test_others_are_refused(path: str) -> None:
