@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from nnpm.package.manifest import Manifest, TensorDeclaration
-from nnpm_registry.records import Rejection, Report, Signature, TensorSpec
+from nnpm.tensors.signature import Signature, TensorSpec
+from nnpm_registry.records import Rejection, Report
 
 _HINT = "correct nnpm.toml, or leave the declaration out: the graph says it all"
 

@@ -5,7 +5,8 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from nnpm.api.registry.v1 import package_pb2
-from nnpm_registry.records import Event, Facts, Namespace, Package, Signature, Tag, TensorSpec, Version
+from nnpm.tensors.signature import Signature, TensorSpec
+from nnpm_registry.records import Event, Facts, Namespace, Package, Tag, Version
 
 
 def namespace_message(namespace: Namespace) -> package_pb2.Namespace:

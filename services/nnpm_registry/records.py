@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from nnpm.tensors.signature import Signature
+
 
 class State(enum.Enum):
     """Where a version stands; the names are those of the proto's VersionState."""
@@ -23,27 +25,6 @@ class EventType(enum.Enum):
     VERSION_UNYANKED = "VERSION_UNYANKED"
     TAG_MOVED = "TAG_MOVED"
     TAG_DELETED = "TAG_DELETED"
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One input or output: `datatype` as the Open Inference Protocol names it, `shape` with -1 where it is free."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    optional: bool = False
-    """An input that may be left out."""
-    unranked: bool = False
-    """The graph states no rank; `shape` is empty then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What a model takes and gives."""
-
-    inputs: tuple[TensorSpec, ...] = ()
-    outputs: tuple[TensorSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +54,7 @@ class Rejection:
 class Report:
     """What an inspection found. Without rejections the version may be published."""
 
-    signature: Signature = Signature()
+    signature: Signature = field(default_factory=Signature)
     facts: Facts = Facts()
     rejections: tuple[Rejection, ...] = ()
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from nnpm.errors import NotFound
+from nnpm.tensors.signature import Signature, TensorSpec
 from nnpm_scheduler.control.deployments import Deployment, Failure, PublishedVersion, Revision, Spec
 from nnpm_scheduler.control.fleet import Replica, ReplicaState, Worker, WorkerFacts
-from nnpm_scheduler.dispatch.routes import Signature, TensorSpec
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 MIB = 2**20

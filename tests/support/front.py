@@ -26,6 +26,7 @@ from nnpm.queue.schedulers import LiveScheduler, SchedulerListing
 from nnpm.rpc.server import GrpcServer
 from nnpm.settings import ServiceSettings
 from nnpm.telemetry.metrics import Metrics
+from nnpm.tensors.signature import Signature, TensorSpec
 from nnpm_scheduler.dispatch.admission import Admission
 from nnpm_scheduler.dispatch.audit import Auditor
 from nnpm_scheduler.dispatch.envelope import Envelope
@@ -33,14 +34,7 @@ from nnpm_scheduler.dispatch.inference import BARE_METHODS, SERVICE, InferenceSe
 from nnpm_scheduler.dispatch.inflight import Bounds, InFlight
 from nnpm_scheduler.dispatch.janitor import Janitor
 from nnpm_scheduler.dispatch.meter import Meter
-from nnpm_scheduler.dispatch.routes import (
-    DeploymentRoute,
-    RevisionRoute,
-    Routes,
-    RouteTable,
-    Signature,
-    TensorSpec,
-)
+from nnpm_scheduler.dispatch.routes import DeploymentRoute, RevisionRoute, Routes, RouteTable
 from nnpm_scheduler.dispatch.statistics import BatchFigures, Statistics
 from nnpm_scheduler.dispatch.stream import Stream
 from nnpm_scheduler.dispatch.tracing import CallTracer

@@ -13,9 +13,9 @@ from nnpm.client.records import (
     Published,
     Resolution,
     Tag,
-    TensorSpec,
     Version,
 )
+from nnpm.tensors.signature import TensorSpec
 
 __all__ = [
     "AsyncClient",

@@ -8,6 +8,7 @@ from nnpm.api.inference import inference_pb2
 from nnpm.api.registry.v1 import package_pb2
 from nnpm.api.scheduler.v1 import deployment_pb2
 from nnpm.client import records
+from nnpm.tensors.signature import TensorSpec
 
 
 def package(message: package_pb2.Package) -> records.Package:
@@ -72,8 +73,8 @@ def model_info(message: inference_pb2.ModelMetadataResponse) -> records.ModelInf
         name=message.name,
         versions=tuple(message.versions),
         platform=message.platform,
-        inputs=tuple(records.TensorSpec(one.name, one.datatype, tuple(one.shape)) for one in message.inputs),
-        outputs=tuple(records.TensorSpec(one.name, one.datatype, tuple(one.shape)) for one in message.outputs),
+        inputs=tuple(TensorSpec(one.name, one.datatype, tuple(one.shape)) for one in message.inputs),
+        outputs=tuple(TensorSpec(one.name, one.datatype, tuple(one.shape)) for one in message.outputs),
     )
 
 
@@ -92,8 +93,8 @@ def statistics(message: inference_pb2.ModelStatistics) -> records.ModelStatistic
     )
 
 
-def _tensor(message: package_pb2.TensorSpec) -> records.TensorSpec:
-    return records.TensorSpec(message.name, message.datatype, tuple(message.shape), message.optional, message.unranked)
+def _tensor(message: package_pb2.TensorSpec) -> TensorSpec:
+    return TensorSpec(message.name, message.datatype, tuple(message.shape), message.optional, message.unranked)
 
 
 def _mean(duration: inference_pb2.StatisticDuration) -> float:

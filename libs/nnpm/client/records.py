@@ -8,6 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from nnpm.tensors.signature import TensorSpec
+
 
 @dataclass(frozen=True, slots=True)
 class Package:
@@ -19,17 +21,6 @@ class Package:
     homepage: str
     latest_version: str
     updated: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One input or output of a model: OIP datatype, shape with -1 where a dimension is free."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    optional: bool = False
-    unranked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

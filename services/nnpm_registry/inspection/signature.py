@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import onnx
 import onnx.shape_inference
 
-from nnpm_registry.records import Facts, Rejection, Signature, TensorSpec
+from nnpm.tensors.signature import Signature, TensorSpec
+from nnpm_registry.records import Facts, Rejection
 
 _DATATYPES: Mapping[int, str] = {
     onnx.TensorProto.BOOL: "BOOL",

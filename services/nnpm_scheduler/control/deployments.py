@@ -6,7 +6,7 @@ from datetime import datetime
 from nnpm.errors import InvalidArgument
 from nnpm.package.names import PackageName
 from nnpm.package.references import Selector
-from nnpm_scheduler.dispatch.routes import Signature
+from nnpm.tensors.signature import Signature
 
 MOST_REPLICAS = 1_000
 MOST_ROWS = 65_536

@@ -7,8 +7,8 @@ import grpc.aio
 from nnpm.api.registry.v1 import package_pb2, registry_pb2, registry_pb2_grpc
 from nnpm.errors import FailedPrecondition, Unavailable
 from nnpm.package.manifest import Manifest
+from nnpm.tensors.signature import Signature, TensorSpec
 from nnpm_scheduler.control.deployments import PublishedVersion, Spec
-from nnpm_scheduler.dispatch.routes import Signature, TensorSpec
 
 
 class Registry:

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from nnpm.tensors.signature import Signature, TensorSpec
 from nnpm_scheduler.control.deployments import Deployment, Failure, PublishedVersion, Revision, Spec
-from nnpm_scheduler.dispatch.routes import Signature, TensorSpec
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from nnpm.api.worker.v1 import worker_pb2
 from nnpm.package.names import PackageName
 from nnpm.rpc.status import from_status
+from nnpm.tensors.signature import TensorSpec
 from nnpm_scheduler.control.deployments import Revision
 from nnpm_scheduler.control.failures import LoadError
 from nnpm_scheduler.control.fleet import Replica, ReplicaState, Report, WorkerFacts
@@ -16,7 +17,6 @@ from nnpm_scheduler.control.sessions import (
     LoadCommand,
     UnloadCommand,
 )
-from nnpm_scheduler.dispatch.routes import TensorSpec
 
 _STATES = {
     worker_pb2.MODEL_STATE_FETCHING: ReplicaState.LOADING,

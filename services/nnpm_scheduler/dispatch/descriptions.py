@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from nnpm.api.inference import inference_pb2 as pb
 from nnpm.api.inference import model_config_pb2 as config_pb
-from nnpm_scheduler.dispatch.routes import DeploymentRoute, RevisionRoute, TensorSpec
+from nnpm.tensors.signature import TensorSpec
+from nnpm_scheduler.dispatch.routes import DeploymentRoute, RevisionRoute
 from nnpm_scheduler.dispatch.statistics import RevisionStatistics, Total
 
 READY, LOADING, UNAVAILABLE = "READY", "LOADING", "UNAVAILABLE"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from nnpm.errors import FailedPrecondition, NnpmError, NotFound, Unavailable
 from nnpm.package.ranges import Range
 from nnpm.package.versions import Version
+from nnpm.tensors.signature import Signature
 
 REPLICAS_RETURN = 10.0
 """Seconds after the loss of a revision's last warm replica during which calls are still taken in: they wait for the
@@ -19,25 +20,6 @@ next one. A revision that never was warm takes none."""
 
 MOST_REMEMBERED = 4_096
 """Resolved names kept for a table: clients choose the names, so there may be any number of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One input or output: Open Inference Protocol datatype; -1 is a free dimension."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    optional: bool = False
-    unranked: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What a version takes and gives."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from typing import NoReturn
 from nnpm.errors import FieldViolation, InvalidArgument
 from nnpm.queue.entry import InputSpan, Layout
 from nnpm.tensors.elements import ELEMENTS, FIELDS, LENGTH_SIZE, Element
+from nnpm.tensors.signature import Signature, TensorSpec
 from nnpm_scheduler.dispatch.header import UNCOUNTED, Header, InputHeader
-from nnpm_scheduler.dispatch.routes import Signature, TensorSpec
 
 _OTHER = Element(0)
 """A datatype that only a newer registry knows: of no fixed size, and raw."""

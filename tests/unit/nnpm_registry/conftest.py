@@ -8,8 +8,9 @@ import pytest
 
 import nnpm_registry
 from nnpm.sql.database import Database
+from nnpm.tensors.signature import Signature, TensorSpec
 from nnpm_registry.packages import Packages
-from nnpm_registry.records import Report, Signature, TensorSpec, Version
+from nnpm_registry.records import Report, Version
 from nnpm_registry.store import drafts
 from nnpm_registry.tags import Tags
 from nnpm_registry.versions import Versions

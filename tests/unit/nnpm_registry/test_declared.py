@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from nnpm.tensors.signature import Signature, TensorSpec
 from nnpm_registry.declared import check_declarations, declared_report, has_graph
-from nnpm_registry.records import Signature, TensorSpec
 from support.registry import manifest
 
 SIGNATURE = Signature(

@@ -12,9 +12,10 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.backend.test.loader import load_model_tests
 
+from nnpm.tensors.signature import TensorSpec
 from nnpm_registry.inspection.inspect import inspect
 from nnpm_registry.inspection.pieces import PiecedFile
-from nnpm_registry.records import Report, TensorSpec
+from nnpm_registry.records import Report
 from support import models
 from support.models import make_model
 from support.onnx_parts import (

@@ -6,8 +6,9 @@ import pytest
 
 from nnpm.api.inference import model_config_pb2 as config_pb
 from nnpm.tensors.elements import ELEMENTS
+from nnpm.tensors.signature import Signature, TensorSpec
 from nnpm_scheduler.dispatch import descriptions
-from nnpm_scheduler.dispatch.routes import DeploymentRoute, RevisionRoute, Signature, TensorSpec
+from nnpm_scheduler.dispatch.routes import DeploymentRoute, RevisionRoute
 
 ROUTE = RevisionRoute(
     id="acme-tiny.1",

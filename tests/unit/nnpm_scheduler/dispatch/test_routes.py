@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from nnpm.errors import NnpmError
+from nnpm.tensors.signature import Signature
 from nnpm_scheduler.dispatch.routes import (
     MOST_REMEMBERED,
     REPLICAS_RETURN,
@@ -13,7 +14,6 @@ from nnpm_scheduler.dispatch.routes import (
     RevisionRoute,
     Routes,
     RouteTable,
-    Signature,
 )
 
 

@@ -9,8 +9,8 @@ from nnpm.api.inference import inference_pb2 as pb
 from nnpm.errors import InvalidArgument
 from nnpm.queue.entry import Layout
 from nnpm.tensors.datatypes import DATATYPES, by_name
+from nnpm.tensors.signature import Signature, TensorSpec
 from nnpm_scheduler.dispatch.header import read_header
-from nnpm_scheduler.dispatch.routes import Signature, TensorSpec
 from nnpm_scheduler.dispatch.signature import Checked, check
 
 TYPED = {
