@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nnpm.cli.options import DataOption, JsonOption
+from nnpm.cli.options import DataOption, JsonOption, folder
 from nnpm.cli.output import Output, size
 from nnpm.cli.transfers import transfer_progress
 
@@ -18,7 +18,8 @@ def install(
         str, typer.Argument(metavar="[PACKAGE[@RANGE]]", help="What to install; nothing: what ./nnpm.toml depends on.")
     ] = "",
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="DIR", help="Where to. Default: nnpm_models/PACKAGE.")
+        Path | None,
+        typer.Option("--to", parser=folder, metavar="DIR", help="Where to. Default: nnpm_models/PACKAGE."),
     ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -43,9 +44,9 @@ def install(
             _install_dependencies(client, output, to or Path(INSTALLED))
             return
         wanted = client.resolve(reference).version
-        folder = to or Path(INSTALLED, *wanted.package.split("/"))
+        target = to or Path(INSTALLED, *wanted.package.split("/"))
         with transfer_progress(output) as progress:
-            done = client.install_version(wanted, folder, on_progress=progress)
+            done = client.install_version(wanted, target, on_progress=progress)
     if done.yanked:
         output.note(
             f"note: {done.package}@{done.version} is yanked{': ' + wanted.yank_reason if wanted.yank_reason else ''}"
@@ -53,7 +54,7 @@ def install(
     output.done(_installed_value(done), _installed_text(done))
 
 
-def _install_dependencies(client: "Client", output: Output, folder: Path) -> None:
+def _install_dependencies(client: "Client", output: Output, target: Path) -> None:
     from nnpm.package import lock
     from nnpm.package.config import FILE_NAME, Config
 
@@ -69,7 +70,7 @@ def _install_dependencies(client: "Client", output: Output, folder: Path) -> Non
         else:
             found = client.resolve(f"{name}@{wanted}").version
         with transfer_progress(output) as progress:
-            done.append(client.install_version(found, folder.joinpath(*name.split("/")), on_progress=progress))
+            done.append(client.install_version(found, target.joinpath(*name.split("/")), on_progress=progress))
         resolved[name] = lock.LockedVersion(wanted, found.version, found.digest)
     lock.Lock(resolved).save(Path(lock.FILE_NAME))
     output.done(

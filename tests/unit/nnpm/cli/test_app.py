@@ -95,6 +95,8 @@ def test_version_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         ["deploy", "acme/tiny", "--replicas", "many"],
         ["version", "--surprise"],
         ["infer", "acme/tiny", "--input", "rows.npz"],
+        ["up", "--data", ""],
+        ["install", "acme/tiny", "--to", ""],
         ["infer", "acme/tiny", "--input", "rows.npz", "-i", "x=1"],
     ],
 )
