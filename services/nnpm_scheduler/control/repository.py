@@ -2,7 +2,7 @@
 
 import time
 
-from nnpm.errors import DeadlineExceeded, FailedPrecondition, NotFound
+from nnpm.errors import Aborted, DeadlineExceeded, FailedPrecondition, NotFound
 from nnpm.package.names import is_slug
 from nnpm.package.references import PackageReference
 from nnpm_scheduler.control.changes import Changes
@@ -35,6 +35,7 @@ class Repository:
         Raises:
             NotFound: nothing of that name is deployed or published.
             FailedPrecondition: AMBIGUOUS_MODEL, VERSION_YANKED, or MODEL_LOAD_FAILED with the reason of the failure.
+            Aborted: DEPLOYMENT_CHANGED, when somebody paused it meanwhile.
             DeadlineExceeded: DEADLINE_EXCEEDED, saying what it still waited for.
         """
         deployment = self._find(model)
@@ -49,7 +50,12 @@ class Repository:
         await self._until(deployment, DeploymentState.READY)
 
     async def unload(self, model: str) -> None:
-        """Pause the deployment; returns when it takes no calls. Raises NotFound DEPLOYMENT_NOT_FOUND."""
+        """Pause the deployment; returns when it takes no calls.
+
+        Raises:
+            NotFound: DEPLOYMENT_NOT_FOUND.
+            Aborted: DEPLOYMENT_CHANGED, when somebody resumed it meanwhile.
+        """
         deployment = self._find(model)
         if deployment is None:
             raise unknown(model)
@@ -67,7 +73,16 @@ class Repository:
         end = time.monotonic() + PATIENCE
         while True:
             seen = self._changes.count
-            status = deployment_status(self._desired.find(deployment.name), self._reconciler.view())
+            current = self._desired.find(deployment.name)
+            if current.paused is not (state is DeploymentState.PAUSED):
+                # It will not come to what this call waits for: somebody wants the opposite by now.
+                raise Aborted(
+                    "DEPLOYMENT_CHANGED",
+                    f"deployment {deployment.name} was {'paused' if current.paused else 'resumed'} by another call "
+                    f"before it was {state.value}",
+                    metadata={"deployment": deployment.name},
+                )
+            status = deployment_status(current, self._reconciler.view())
             if status.state is state and (state is not DeploymentState.PAUSED or not status.ready_replicas):
                 return
             if status.state is DeploymentState.FAILED:

@@ -8,7 +8,7 @@ import pytest
 from nnpm.api.inference import inference_pb2 as oip
 from nnpm.api.inference import inference_pb2_grpc
 from nnpm.api.scheduler.v1 import deployment_pb2 as pb
-from nnpm.errors import FailedPrecondition, InvalidArgument, NotFound
+from nnpm.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
 from nnpm.rpc.channels import open_channel
 from support.waiting import eventually
 
@@ -64,6 +64,29 @@ async def test_unloading_pauses_and_loading_resumes(models: Models, deployments,
     await models.load("acme-tiny")
     assert await models.ready("acme-tiny")
     assert (await deployments.get()).status.serving_version == "1.0.0"
+
+
+async def test_a_load_that_is_overtaken_by_an_unload_ends_at_once(models: Models, connect) -> None:
+    worker = await connect(hold=True)
+    loading = asyncio.create_task(models.load("acme/tiny@1.0.0"))
+    await eventually(lambda: worker.loads)
+    await models.unload("acme/tiny")
+    async with asyncio.timeout(10):
+        with pytest.raises(Aborted) as overtaken:
+            await loading
+    assert overtaken.value.reason == "DEPLOYMENT_CHANGED"
+
+
+async def test_loads_and_unloads_of_many_callers_all_end(models: Models, deployments, connect) -> None:
+    await connect()
+    await deployments.create("acme/tiny", "1.0.0")
+    await deployments.until("READY")
+    calls = [models.load("acme-tiny") if number % 2 else models.unload("acme-tiny") for number in range(20)]
+    async with asyncio.timeout(30):
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [outcome for outcome in outcomes if not (outcome is None or isinstance(outcome, Aborted))] == []
+    await models.load("acme-tiny")
+    assert await models.ready("acme-tiny")
 
 
 async def test_a_load_that_cannot_be_says_why(models: Models, connect) -> None:
