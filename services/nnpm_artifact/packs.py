@@ -17,8 +17,7 @@ need not touch a byte that is stored today.
 import hashlib
 import secrets
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -89,7 +88,7 @@ def prefix_of(kind: PackKind) -> str:
 
 
 class PackBuilder:
-    """Writes one pack into a staging file. Make it with `build_pack`, which removes the file at the end."""
+    """Writes one pack into a staging file. Made by `start_pack`; `close` removes the file."""
 
     def __init__(self, file: BinaryIO, path: Path, kind: PackKind, namespace: str, created_ms: int) -> None:
         self.path = path
@@ -145,16 +144,6 @@ def start_pack(staging: Path, kind: PackKind, namespace: str, created_ms: int) -
     with disk_errors(path):
         file = path.open("xb", buffering=1 << 20)
         return PackBuilder(file, path, kind, namespace, created_ms)
-
-
-@contextmanager
-def build_pack(staging: Path, kind: PackKind, namespace: str, created_ms: int) -> Iterator[PackBuilder]:
-    """A builder whose staging file is gone afterwards, whatever happens."""
-    builder = start_pack(staging, kind, namespace, created_ms)
-    try:
-        yield builder
-    finally:
-        builder.close()
 
 
 def read_footer(store: PackStore, name: str, size: int) -> Footer:

@@ -7,7 +7,6 @@ would store again everything that is stored already. tests/unit/nnpm/package/tes
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 from pyfastcdc import FastCDC
@@ -54,19 +53,6 @@ def cut(file: Readable) -> Iterator[tuple[Chunk, memoryview]]:
     cutter = FastCDC(AVERAGE_SIZE, min_size=MIN_SIZE, max_size=MAX_SIZE, normalized_chunking=_NORMALIZATION, seed=_SEED)
     for piece in cutter.cut_stream(file):  # type: ignore[arg-type]
         yield Chunk(piece.offset, piece.length, hashlib.sha256(piece.data).digest()), piece.data
-
-
-def chunks(path: Path) -> Iterator[Chunk]:
-    """The chunks of a file, in order. An empty file has none."""
-    with path.open("rb", buffering=0) as file:
-        for chunk, _ in cut(file):
-            yield chunk
-
-
-def chunk_file(path: Path) -> ChunkedFile:
-    """Cuts and hashes the file at `path`; see `chunk_whole`."""
-    with path.open("rb", buffering=0) as file:
-        return chunk_whole(file)
 
 
 def chunk_whole(file: Readable, on_bytes: Callable[[int], None] | None = None) -> ChunkedFile:

@@ -97,11 +97,6 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: NnpmError) -
     raise AssertionError("abort returned")  # grpc's stubs do not know that it never does
 
 
-def grpc_code(error: NnpmError) -> grpc.StatusCode:
-    """The gRPC status code of an error."""
-    return _CODES[error.code]
-
-
 def _pack(message: Message) -> Any:
     packed = Any()
     packed.Pack(message)

@@ -3,13 +3,14 @@
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from nnpm.errors import AlreadyExists, DataLoss, NotFound
 from nnpm_artifact.pack_store import PackStore, StoredPack
-from nnpm_artifact.packs import PackKind, build_pack, new_name, read_footer
+from nnpm_artifact.packs import PackKind, new_name, read_footer, start_pack
 from support.artifact import content
 
 
@@ -97,7 +98,7 @@ def test_the_footer_of_a_large_pack_reads_back(pack_store: PackStore) -> None:
     name = new_name(PackKind.CHUNKS)
     block = os.urandom(1 << 20)
     digest = hashlib.sha256(block).digest()
-    with build_pack(pack_store.staging, PackKind.CHUNKS, "acme", 5) as builder:
+    with closing(start_pack(pack_store.staging, PackKind.CHUNKS, "acme", 5)) as builder:
         while not builder.full:
             builder.add(digest, block)
         builder.finish()

@@ -12,9 +12,9 @@ from nnpm.client.install import Installer
 from nnpm.client.records import Progress, Version, ignore_progress
 from nnpm.client.upload import LocalFile, Upload
 from nnpm.errors import DataLoss, InvalidArgument, NotFound
-from nnpm.package.chunking import chunk_file
 from nnpm.package.manifest import Manifest
 from support.artifact_process import ArtifactProcess
+from support.files import chunked
 
 
 async def stored(
@@ -25,7 +25,7 @@ async def stored(
     for name, content in contents.items():
         path = folder / name.replace("/", "_")
         path.write_bytes(content)
-        files.append((name, LocalFile(path, chunk_file(path))))
+        files.append((name, LocalFile(path, chunked(path))))
     opened = await connection.artifact.CreateUpload(artifact_pb2.CreateUploadRequest(namespace="acme"))
     await Upload(connection.artifact, opened.upload_id, threads, ignore_progress).store([file for _, file in files])
     return version_of([{"path": name, "size": file.cut.size, "digest": file.cut.digest} for name, file in files])

@@ -10,8 +10,8 @@ from nnpm.client.connection import Connection
 from nnpm.client.records import OnProgress, Progress, ignore_progress
 from nnpm.client.upload import LocalFile, Upload
 from nnpm.errors import FailedPrecondition
-from nnpm.package.chunking import chunk_file
 from support.artifact_process import ArtifactProcess
+from support.files import chunked
 
 PACK = 32 << 20
 
@@ -26,7 +26,7 @@ async def open_upload(
 
 def local(path: Path, content: bytes) -> LocalFile:
     path.write_bytes(content)
-    return LocalFile(path, chunk_file(path))
+    return LocalFile(path, chunked(path))
 
 
 async def read(connection: Connection, file: LocalFile) -> bytes:
