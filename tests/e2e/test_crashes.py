@@ -32,6 +32,7 @@ def steady_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         mesh.down()
 
 
+@pytest.mark.xdist_group("crashes")  # they share a mesh
 @pytest.mark.parametrize("name", PROCESSES)
 def test_killed_process_comes_back_and_nothing_is_lost(steady_mesh: Mesh, name: str, tmp_path: Path) -> None:
     mesh = steady_mesh

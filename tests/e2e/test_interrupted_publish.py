@@ -109,6 +109,7 @@ def _installed(mesh: Mesh, version: str, to: Path) -> str:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.xdist_group("gigabytes")  # one after the other: disk
 def test_resumes_and_sends_only_what_is_missing(collected_mesh: Mesh, folder: Path) -> None:
     mesh = collected_mesh
     model = models.external(folder / "model", LAYERS, LAYER_BYTES)

@@ -54,6 +54,7 @@ def _run(mesh: Mesh, *arguments: str) -> int:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.xdist_group("gigabytes")  # one after the other: disk
 def test_three_gib_go_through_in_bounded_memory(large_mesh: Mesh, folder: Path) -> None:
     mesh = large_mesh
     model = models.external(folder / "model", LAYERS, LAYER_BYTES)
