@@ -1,13 +1,15 @@
 """A file on its way to this disk: every chunk verified against the recipe, resumable at the last verified one."""
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from nnpm.errors import DataLoss, ResourceExhausted
+from nnpm.errors import DataLoss, FailedPrecondition, ResourceExhausted
 from nnpm.package.digest import format_digest
 from nnpm.package.files import replace_durably
 
@@ -18,6 +20,9 @@ class PartFile:
     Args:
         path: where it lies; what a former run left there is verified and its longest right beginning kept.
         recipe: size in bytes and SHA-256 (32 bytes) of each chunk, in order.
+
+    Raises:
+        FailedPrecondition: INSTALL_IN_PROGRESS, another process writes it: two would spoil what either has verified.
     """
 
     def __init__(self, path: Path, recipe: Sequence[tuple[int, bytes]]) -> None:
@@ -28,7 +33,7 @@ class PartFile:
         self._filled = 0
         self._next = 0
         self.offset = 0
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+b")
+        self._file = _open_locked(path)
         self._resume()
 
     def take(self, data: bytes) -> None:
@@ -52,15 +57,15 @@ class PartFile:
     def finish(self, target: Path, digest: str) -> None:
         """Checks the whole and renames it to `target`; what is not `digest` is removed and raises DataLoss."""
         if self._next != len(self._recipe) or format_digest(self._whole.digest()) != digest:
-            self.close()
             self._path.unlink()
+            self.close()
             raise _mismatch(self._path, f"it is not {digest}")
         with disk_errors(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
-            self.close()
             target.parent.mkdir(parents=True, exist_ok=True)
             replace_durably(self._path, target)
+            self.close()  # and with it the lock: whoever waits for it must not find the part in its old place
 
     def close(self) -> None:
         """Closes the file; what came stays for the next run."""
@@ -84,6 +89,27 @@ class PartFile:
         self._chunk = hashlib.sha256()
         self._filled = 0
         self._next += 1
+
+
+def _open_locked(path: Path) -> BinaryIO:
+    """The file at `path`, made if missing, and its lock, which the kernel gives back with the last handle."""
+    while True:
+        with disk_errors(path):
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
+                return file
+        except FileNotFoundError:  # just now: see below
+            pass
+        except BlockingIOError as fault:
+            file.close()
+            raise FailedPrecondition(
+                "INSTALL_IN_PROGRESS",
+                f"another process installs into {path.parent.parent} just now",
+                hint="wait for it, then run the same again",
+            ) from fault
+        file.close()  # the other was done between the opening and the locking: its part became the whole
 
 
 @contextmanager

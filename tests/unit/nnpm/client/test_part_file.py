@@ -1,11 +1,13 @@
+import fcntl
 import hashlib
 import random
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from nnpm.client.part_file import PartFile, disk_errors
-from nnpm.errors import DataLoss, ResourceExhausted
+from nnpm.errors import DataLoss, FailedPrecondition, ResourceExhausted
 from nnpm.package.digest import digest_of
 
 CONTENT = random.Random(1).randbytes(100_000)
@@ -100,3 +102,39 @@ def test_a_full_disk_is_said_to_be_full() -> None:
         fill()
     assert caught.value.reason == "DISK_FULL"
     assert "target" in str(caught.value)
+
+
+def test_two_do_not_write_one_part(tmp_path: Path) -> None:
+    first = PartFile(tmp_path / "part", recipe())
+    first.take(CONTENT[:50_000])
+    with pytest.raises(FailedPrecondition) as caught:
+        PartFile(tmp_path / "part", recipe())
+    assert caught.value.reason == "INSTALL_IN_PROGRESS"
+    first.take(CONTENT[50_000:])
+    first.finish(tmp_path / "file", digest_of(CONTENT))
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    second = PartFile(tmp_path / "part", recipe())
+    assert second.offset == 0
+    second.take(CONTENT[:10_000])
+    second.close()
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_whoever_opened_a_part_that_became_the_whole_begins_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = PartFile(tmp_path / "part", recipe())
+    first.take(CONTENT)
+    lock = fcntl.flock
+
+    def late(file: BinaryIO, kind: int) -> None:
+        monkeypatch.undo()
+        first.finish(tmp_path / "file", digest_of(CONTENT))
+        lock(file, kind)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    second = PartFile(tmp_path / "part", recipe())
+    assert second.offset == 0
+    second.take(CONTENT[:1_000])
+    second.close()
+    assert (tmp_path / "file").read_bytes() == CONTENT
