@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> int:
         answer = typer.main.get_command(build())(arguments, prog_name="nnpm", standalone_mode=False)
     except NnpmError as fault:
         return failures.report(fault, as_json=as_json)
-    except _UsageError as fault:
+    except (_UsageError, UnicodeEncodeError) as fault:
         if not arguments:  # the help has been shown
             return failures.USAGE
         return failures.report_usage(_usage(fault), _help_line(fault), as_json=as_json)
@@ -65,6 +65,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _usage(fault: Exception) -> str:
+    if isinstance(fault, UnicodeEncodeError):  # bytes of the command line that no message of ours can carry
+        return "an argument is no UTF-8 text"
     text: str = fault.format_message() if hasattr(fault, "format_message") else str(fault)
     return text
 

@@ -122,6 +122,10 @@ def _walk(folder: Path, root: Path) -> Iterator[Path]:
             continue
         path = Path(entry.path)
         if entry.is_dir(follow_symlinks=False):
+            if len(os.fsencode(path.relative_to(root))) > paths.MAX_PATH_BYTES:
+                raise InvalidArgument(
+                    "INVALID_PATH", f"a folder in {root} is nested deeper than {paths.MAX_PATH_BYTES} bytes of path"
+                )
             yield from _walk(path, root)
         elif entry.is_symlink() and path.is_dir():
             raise InvalidArgument(

@@ -109,6 +109,11 @@ def test_wrong_usage_exits_with_2_and_points_at_help(arguments: list[str], capsy
     assert json.loads(capsys.readouterr().err)["error"]["reason"] == "WRONG_USAGE"
 
 
+def test_an_argument_that_is_no_text_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "\udcff"]) == 2
+    assert "UTF-8" in capsys.readouterr().err
+
+
 def test_a_bare_model_without_a_name_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.onnx").write_bytes(b"")
     assert main(["publish", str(tmp_path / "model.onnx")]) == 2
