@@ -23,6 +23,7 @@ from nnpm_worker.runtime import RuntimeOptions, Signature, Tensors
 
 _BF16_TYPE = "tensor(bfloat16)"
 _BF16_ELEMENT = 16  # onnx.TensorProto.BFLOAT16
+_ALIGNMENT = 64  # bytes; what ONNX Runtime's own allocator gives
 _SILENT = 4  # severity: a refusal goes to the caller, not to this process's log
 
 # What ONNX Runtime raises when a node does not like its input; what else it raises is not the input's fault.
@@ -78,7 +79,7 @@ class OnnxModel:
             raise InvalidArgument(
                 "UNKNOWN_OUTPUT", f"the model has no output {unknown[0]!r}", hint=f"it has {', '.join(self._outputs)}"
             )
-        feeds = {name: _text_array(name, array) if array.dtype == object else array for name, array in inputs.items()}
+        feeds = {name: _fed(name, array) for name, array in inputs.items()}
         run = self._run_values if self._by_value else self._run_arrays
         return dict(zip(names, _guarded(run, names, feeds), strict=True))
 
@@ -124,6 +125,26 @@ def _text(error: BaseException, folder: Path | None = None) -> str:
     """ONNX Runtime's message in one line, without this host's paths."""
     text = " ".join(str(error).split())
     return text.replace(f"{folder}/", "") if folder else text
+
+
+def _fed(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    return _text_array(name, array) if array.dtype == object else _aligned(array)
+
+
+def _aligned(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers where a process's own arrays begin.
+
+    A tensor lies anywhere within a request's bytes, and at an odd address vectorised sums (InstanceNormalization,
+    ReduceMean...) add up in another order: the last bits would differ from those of the caller's own process, and from
+    one call to the next.
+    """
+    if array.ctypes.data % _ALIGNMENT == 0:
+        return array
+    room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    aligned: NDArray[Any] = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    aligned[...] = array
+    return aligned
 
 
 def _text_array(name: str, array: NDArray[Any]) -> NDArray[Any]:

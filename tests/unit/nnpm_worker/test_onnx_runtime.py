@@ -129,3 +129,17 @@ def test_runtimes_are_found_by_entry_point() -> None:
     with pytest.raises(FailedPrecondition) as error:
         runtimes.get("tensorflow")
     assert error.value.reason == "RUNTIME_UNKNOWN"
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4, 8, 12, 28, 36, 60])
+def test_the_bits_of_an_answer_do_not_hang_on_where_in_a_request_the_tensor_lay(offset: int, tmp_path: Path) -> None:
+    nodes = [helper.make_node("InstanceNormalization", ["x", "s", "b"], ["y"], epsilon=1e-2)]
+    shape = ["n", 3, 4, 5]
+    ends = [("x", TensorProto.FLOAT, shape)], [("y", TensorProto.FLOAT, shape)]
+    weights = {"s": np.ones(3, np.float32), "b": np.zeros(3, np.float32)}
+    model = models.make_model(nodes, *ends, weights)
+    x = np.random.default_rng(7).standard_normal((2, 3, 4, 5), dtype=np.float32)
+    body = bytes(64 + offset) + x.tobytes()
+    inside = np.frombuffer(body, np.float32, x.size, offset=64 + offset).reshape(x.shape)
+    found = load(model, tmp_path).run({"x": inside}, ())
+    assert not differences(Reference(model.SerializeToString()).run({"x": x}), dict(found))
