@@ -291,10 +291,11 @@ def test_operators_of_onnx_runtimes_own_are_taken() -> None:
     assert report.facts.operators == ("com.microsoft::Gelu",)
 
 
-def test_every_onnx_node_test_is_taken_or_refused_as_onnx_runtime_does() -> None:
+def test_onnx_node_tests_are_taken_or_refused_as_onnx_runtime_does() -> None:
+    """Every fourth of them; scripts/node-tests takes all through a mesh."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        cases = load_model_tests(kind="node")
+        cases = load_model_tests(kind="node")[::4]
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
@@ -310,7 +311,7 @@ def test_every_onnx_node_test_is_taken_or_refused_as_onnx_runtime_does() -> None
             loads = True
         if loads != (not found - {"UNSERVABLE_TYPE"}):
             differences.append((case.name, loads, found))
-    assert len(cases) > 1000
+    assert len(cases) > 400
     assert differences == []
 
 
