@@ -55,7 +55,10 @@ class InputHeader:
 
 @dataclass(slots=True)
 class Header:
-    """What a ModelInferRequest says besides its data."""
+    """What a ModelInferRequest says besides its data.
+
+    `asked` are the keys of all parameters of its tensors: extensions of the protocol that the client wants.
+    """
 
     model_name: str
     model_version: str
@@ -63,6 +66,7 @@ class Header:
     inputs: list[InputHeader]
     outputs: list[str]
     raw: list[Span]
+    asked: set[str]
 
 
 class _MalformedError(Exception):
@@ -88,15 +92,16 @@ def read_header(body: bytes) -> Header:
 class _Scan:
     """One pass over one message. A field is known by its whole tag: number and wire type."""
 
-    __slots__ = ("_body", "_left")
+    __slots__ = ("_asked", "_body", "_left")
 
     def __init__(self, body: bytes) -> None:
         self._body = body
         self._left = MOST_FIELDS
+        self._asked: set[str] = set()
 
     def request(self) -> Header:
         body = self._body
-        header = Header("", "", "", [], [], [])
+        header = Header("", "", "", [], [], [], self._asked)
         for tag, at, stop in self._fields(0, len(body)):
             match tag:
                 case 0x0A:
@@ -127,7 +132,7 @@ class _Scan:
                 case 0x18 | 0x1A:
                     tensor.shape += self._dimensions(start, stop)
                 case 0x22:
-                    self._parameter(start, stop)
+                    self._asked.add(self._parameter(start, stop))
                 case 0x2A:
                     tensor.typed = {} if tensor.typed is None else tensor.typed
                     self._contents(start, stop, tensor.typed)
@@ -185,18 +190,20 @@ class _Scan:
             if tag == 0x0A:
                 name = self._body[start:stop].decode()
             elif tag == 0x12:
-                self._parameter(start, stop)
+                self._asked.add(self._parameter(start, stop))
         return name
 
-    def _parameter(self, at: int, end: int) -> None:
-        """Walks an entry of a `map<string, InferParameter>`: parameters mean nothing here, but have to be right."""
+    def _parameter(self, at: int, end: int) -> str:
+        """The key of an entry of a `map<string, InferParameter>`; its value means nothing here, but has to be right."""
+        key = ""
         for tag, start, stop in self._fields(at, end):
             if tag == 0x0A:
-                self._body[start:stop].decode()
+                key = self._body[start:stop].decode()
             elif tag == 0x12:
                 for inner, first, last in self._fields(start, stop):
                     if inner == 0x1A:
                         self._body[first:last].decode()
+        return key
 
     def _fields(self, at: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Tag, start and end of the value of each field between `at` and `end`."""

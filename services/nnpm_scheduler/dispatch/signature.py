@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from nnpm.errors import FieldViolation, InvalidArgument
+from nnpm.errors import FieldViolation, InvalidArgument, Unimplemented
 from nnpm.queue.entry import InputSpan, Layout
 from nnpm.tensors.elements import ELEMENTS, FIELDS, LENGTH_SIZE, Element
 from nnpm.tensors.signature import Signature, TensorSpec
@@ -17,6 +17,11 @@ from nnpm_scheduler.dispatch.header import UNCOUNTED, Header, InputHeader
 _OTHER = Element(0)
 """A datatype that only a newer registry knows: of no fixed size, and raw."""
 _MOST_ELEMENTS = 1 << 62
+_NOT_SERVED = {
+    "shared_memory_region": "send tensors in the message",
+    "classification": "ask for the output itself and sort it (tritonclient: leave out class_count)",
+}
+"""Parameters of tensors by which Triton's clients ask for extensions that change what is answered, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,11 @@ def check(header: Header, signature: Checked) -> Layout | None:
 
     Raises:
         InvalidArgument: naming the tensor, what was wanted and what came.
+        Unimplemented: EXTENSION_NOT_SERVED; an answer that passed the wish over in silence would be a wrong one.
     """
+    for parameter in header.asked & _NOT_SERVED.keys():
+        message = f"a tensor has the parameter {parameter}, an extension that is not served here"
+        raise Unimplemented("EXTENSION_NOT_SERVED", message, hint=_NOT_SERVED[parameter])
     _check_names(header, signature)
     for index, tensor in enumerate(header.inputs):
         _check_type_and_shape(index, tensor, signature.inputs[tensor.name])

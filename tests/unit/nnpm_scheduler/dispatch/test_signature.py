@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnpm.api.inference import inference_pb2 as pb
-from nnpm.errors import InvalidArgument
+from nnpm.errors import InvalidArgument, Unimplemented
 from nnpm.queue.entry import Layout
 from nnpm.tensors.datatypes import DATATYPES, by_name
 from nnpm.tensors.signature import Signature, TensorSpec
@@ -136,6 +136,19 @@ def test_an_optional_input_may_be_left_out_and_a_required_one_may_not() -> None:
     assert layout_of(raw(("a", "FP32", (1, 2), bytes(8)))) is not None
     error = refusal(raw(("b", "INT64", (3,), bytes(24))))
     assert (error.reason, error.message) == ("MISSING_INPUT", "input 'a': wanted it present, got only 'b'")
+
+
+@pytest.mark.parametrize("parameter", ["shared_memory_region", "classification"])
+@pytest.mark.parametrize("of", ["input", "output"])
+def test_an_extension_that_would_change_the_answer_is_refused_and_not_passed_over(parameter: str, of: str) -> None:
+    request = raw(("a", "FP32", (1, 2), bytes(8)))
+    tensor = request.inputs[0] if of == "input" else request.outputs.add(name="y")
+    tensor.parameters["binary_data"].bool_param = True
+    assert layout_of(request) is not None
+    tensor.parameters[parameter].int64_param = 3
+    with pytest.raises(Unimplemented, match=parameter) as refused:
+        layout_of(request)
+    assert refused.value.reason == "EXTENSION_NOT_SERVED"
 
 
 def test_any_rank_fits_an_unranked_input() -> None:
