@@ -12,7 +12,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from nnpm.api.inference import inference_pb2 as pb
-from nnpm.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from nnpm.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable, Unimplemented
 from nnpm_scheduler.dispatch import descriptions
 from nnpm_scheduler.dispatch.routes import Routes
 from nnpm_scheduler.dispatch.statistics import Statistics
@@ -141,6 +141,12 @@ class InferenceService:
     ) -> pb.RepositoryModelLoadResponse:
         """Resume, or deploy with defaults; answered when ready."""
         model = _named(request)
+        if request.parameters:
+            raise Unimplemented(
+                "EXTENSION_NOT_SERVED",
+                f"a load with parameters ({', '.join(sorted(request.parameters)[:8])}) is not served here",
+                hint="publish a version and deploy it instead of sending a configuration or files",
+            )
         await self._repository.load(model)
         return pb.RepositoryModelLoadResponse(model_name=model, isLoaded=True)
 

@@ -8,7 +8,7 @@ import pytest
 from nnpm.api.inference import inference_pb2 as oip
 from nnpm.api.inference import inference_pb2_grpc
 from nnpm.api.scheduler.v1 import deployment_pb2 as pb
-from nnpm.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
+from nnpm.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from nnpm.rpc.channels import open_channel
 from support.waiting import eventually
 
@@ -64,6 +64,16 @@ async def test_unloading_pauses_and_loading_resumes(models: Models, deployments,
     await models.load("acme-tiny")
     assert await models.ready("acme-tiny")
     assert (await deployments.get()).status.serving_version == "1.0.0"
+
+
+async def test_a_load_that_brings_its_own_configuration_or_files_is_refused(scheduler, connect) -> None:
+    await connect()
+    request = oip.RepositoryModelLoadRequest(model_name="acme/tiny")
+    request.parameters["config"].string_param = "{}"
+    async with open_channel(scheduler.data) as channel:
+        with pytest.raises(Unimplemented) as refused:
+            await inference_pb2_grpc.GRPCInferenceServiceStub(channel).RepositoryModelLoad(request)
+    assert refused.value.reason == "EXTENSION_NOT_SERVED"
 
 
 async def test_a_load_that_is_overtaken_by_an_unload_ends_at_once(models: Models, connect) -> None:
