@@ -89,6 +89,7 @@ class Models:
         self._slots: dict[str, _Slot] = {}
         self._one_load = asyncio.Lock()
         self._token = 0
+        self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -136,7 +137,11 @@ class Models:
             slot.task = self._start(self._unload(slot, token, loading))
 
     async def close(self) -> None:
-        """Give up what is loading, and free what is loaded; the traffic has ended already."""
+        """Give up what is loading, and free what is loaded; the traffic has ended already.
+
+        Commands that still come change nothing: the end of the Session tells their schedulers.
+        """
+        self._closed = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -148,6 +153,8 @@ class Models:
         self._count(0)
 
     def _accepts(self, token: int) -> bool:
+        if self._closed:
+            return False
         if token < self._token:
             _log.warning("a command of a deposed leader is ignored", token=token, seen=self._token)
             return False

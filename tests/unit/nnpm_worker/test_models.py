@@ -160,3 +160,21 @@ async def test_models_load_one_after_the_other(bench: Bench) -> None:
     bench.source.open.set()
     await bench.reach("b", "READY")
     assert bench.serving == {"a", "b"}
+
+
+async def test_commands_that_come_while_the_worker_stops_change_nothing(bench: Bench) -> None:
+    for name in ("a", "b"):
+        bench.models.load(revision(name), 1)
+        await bench.reach(name, "READY")
+    closing = asyncio.create_task(bench.models.close())
+    number = 0
+    while not closing.done():
+        bench.models.load(revision(f"late{number}"), 1)
+        bench.models.unload(f"late{number}", 1)
+        number += 1
+        await asyncio.sleep(0)
+    await closing
+    assert number > 1
+    assert bench.models.statuses == []
+    assert {status.revision for status in bench.told if status.state is ModelState.READY} == {"a", "b"}
+    assert bench.counts[-1] == 0
