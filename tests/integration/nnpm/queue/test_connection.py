@@ -68,6 +68,14 @@ async def test_a_pipeline_whose_redis_dies_raises_and_a_new_one_serves(own_redis
     await redis.aclose()
 
 
+async def test_a_pipeline_whose_redis_is_late_raises_and_gives_no_answer_of_its_own_making(redis: Redis) -> None:
+    """redis-py's own timeout answers None, and the next command then gets the late answer: a worker died of that."""
+    connection = await PipelineConnection.open(redis, 1.0)
+    with pytest.raises(TimeoutError):
+        await connection.execute([("BLPOP", "nothing", "1"), ("XLEN", "stream")], 0.1)
+    await connection.close()
+
+
 async def test_a_cancelled_command_stays_cancelled(redis: Redis) -> None:
     """redis-py bounds writes with wait_for, which before Python 3.12 may swallow a cancellation."""
 
