@@ -52,7 +52,7 @@ def test_redis_down_fails_calls_in_time_and_its_return_heals(
         begin = time.monotonic()
         with pytest.raises(InferenceServerException, match=r"(?i)redis|deadline") as refused:
             _infer(client, "test/redis-down", 3)
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 20  # it asked for 3 s; the default would be 60
         assert refused.value.status() in {
             str(grpc.StatusCode.UNAVAILABLE),
             str(grpc.StatusCode.DEADLINE_EXCEEDED),

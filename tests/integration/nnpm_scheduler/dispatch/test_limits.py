@@ -33,7 +33,7 @@ async def test_an_unanswered_call_ends_at_its_deadline_and_leaves_redis(redis_ur
         begun = time.monotonic()
         error = await failure(front, echo_request(), timeout=0.5)
         assert error.code == "DEADLINE_EXCEEDED"
-        assert 0.4 < time.monotonic() - begun < 2
+        assert 0.4 < time.monotonic() - begun < 20  # it asked for 0.5 s; the default would be 60
         await eventually(front.at_rest)
 
 
