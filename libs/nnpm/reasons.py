@@ -100,6 +100,7 @@ REASONS: Mapping[str, str] = {
     "MODEL_NOT_NAMED": "A request about a model names none.",
     "MODEL_NOT_READY": "A deployment has no warm replica yet.",
     "NAMESPACE_TAKEN": "The namespace exists.",
+    "NOT_SERVING": "A service that was asked for its health does not answer, or says that it is not ready.",
     "NO_EARLIER_REVISION": "A deployment with one revision cannot be rolled back.",
     "NO_MATCHING_VERSION": "No version that may be chosen is in the range.",
     "OFFSET_PAST_END": "The offset of a read lies behind the file's end.",

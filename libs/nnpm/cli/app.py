@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from nnpm.cli import about, authoring, deploying, failures, finding, inferring, installing, mesh, naming
+from nnpm.cli import about, authoring, deploying, failures, finding, inferring, installing, mesh, naming, probing
 from nnpm.errors import NnpmError
 
 # typer brings its own copy of click in newer versions; this is UsageError in either.
@@ -31,7 +31,7 @@ def build() -> typer.Typer:
         "Serving": (
             deploying.deploy, deploying.undeploy, deploying.pause, deploying.resume, deploying.ps, inferring.infer,
         ),
-        "Mesh on this machine": (mesh.up, mesh.down, mesh.status, mesh.logs),
+        "Mesh on this machine": (mesh.up, mesh.down, mesh.status, mesh.logs, probing.health),
         "About": (about.version,),
     }  # fmt: skip
     for family, commands in families.items():

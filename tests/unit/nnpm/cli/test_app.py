@@ -30,6 +30,7 @@ COMMANDS = [
     "down",
     "status",
     "logs",
+    "health",
     "version",
 ]
 
