@@ -8,7 +8,7 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioBased
 
 from nnpm.settings import ServiceSettings
 
@@ -28,12 +28,18 @@ def configure(settings: ServiceSettings, service: str) -> Callable[[], None]:
 
 def export(service_name: str, endpoint: str, sample_ratio: float) -> Callable[[], None]:
     """Send spans of `service_name` to `endpoint` (`http://host:port`); a caller's own sampling decision is kept."""
+    provider = open_provider(service_name, endpoint, TraceIdRatioBased(sample_ratio))
+    trace.set_tracer_provider(provider)
+    return provider.shutdown
+
+
+def open_provider(service_name: str, endpoint: str, root: Sampler) -> TracerProvider:
+    """A provider that exports to `endpoint`. `root` decides on spans without a parent; its user shuts it down."""
     provider = TracerProvider(
-        sampler=ParentBased(TraceIdRatioBased(sample_ratio)),
+        sampler=ParentBased(root),
         resource=Resource.create({"service.name": service_name, "service.version": version("nnpm")}),
         shutdown_on_exit=False,
     )
     exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"), timeout=5)
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EXPORT_INTERVAL_MS))
-    trace.set_tracer_provider(provider)
-    return provider.shutdown
+    return provider
