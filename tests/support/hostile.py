@@ -194,7 +194,8 @@ def _reset_when_sent(random: Random, good: bytes) -> Attack:
     """Whole calls, given up at once: what was taken in has to be let go again."""
     cancel = struct.pack(">I", 8)
     calls = [
-        call(2 * index + 1, message(good)) + frame(RST_STREAM, 0, 2 * index + 1, cancel) for index in range(_MANY_STREAMS)
+        call(2 * index + 1, message(good)) + frame(RST_STREAM, 0, 2 * index + 1, cancel)
+        for index in range(_MANY_STREAMS)
     ]
     return Attack(start() + b"".join(calls), _MANY_STREAMS)
 
