@@ -18,8 +18,8 @@ from nnpm_scheduler.control.sessions import LEASE, SILENCE, BeginVerdict, Dispat
 from nnpm_scheduler.control.sessions import Session as OpenSession
 from nnpm_scheduler.control.worker_messages import facts_of, message_of, replicas_of, report_of
 from nnpm_scheduler.dispatch.refusals import scheduler_changed
+from nnpm_scheduler.dispatch.replies import Reply
 from nnpm_scheduler.dispatch.statistics import BatchFigures
-from nnpm_scheduler.dispatch.turn import Reply
 
 SERVICE = "nnpm.api.worker.v1.WorkerService"
 

@@ -34,16 +34,18 @@ class Admission:
         header = calls.header
         admitted = self._admitted.get(header) if header else None
         if admitted is None:
-            admitted = self._examine(calls.body())
+            admitted = self._examine(calls.body(), odd=not header)
             # A route without a warm replica may still be waited for, but not for as long as the table stands.
             if header and admitted.route.ready and len(self._admitted) < MOST_REMEMBERED:
                 self._admitted[header] = admitted
         return admitted
 
-    def _examine(self, body: bytes) -> Admitted:
+    def _examine(self, body: bytes, *, odd: bool) -> Admitted:
         header = read_header(body)
         route = self._routes.resolve(header.model_name, header.model_version)
-        return Admitted(route, check(header, self._signature(route)))
+        layout = check(header, self._signature(route))
+        # Of an odd body the transport knows no raw contents: it travels whole.
+        return Admitted(route, None if odd else layout)
 
     def _signature(self, route: RevisionRoute) -> Checked:
         checked = self._signatures.get(route.id)

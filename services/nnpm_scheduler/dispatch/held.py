@@ -30,7 +30,7 @@ class Held:
         """Of all bodies held."""
 
     def take(self, source: str, size: int) -> Refusal | None:
-        """Counts a call in, until `release`, in any case; returns what it fails with at a bound (TOO_MUCH_IN_FLIGHT)."""
+        """Counts a call in, in any case, until `release`; returns what it fails with at a bound: TOO_MUCH_IN_FLIGHT."""
         from_source = self._by_source.get(source, 0) + size
         self._by_source[source] = from_source
         self._calls += 1
@@ -48,10 +48,10 @@ class Held:
         """The call has ended."""
         self._calls -= 1
         self.bytes -= size
-        left = self._by_source[source] - size
-        if left or size == 0:
+        left = self._by_source.get(source, 0) - size
+        if left:
             self._by_source[source] = left
-        if not left:
+        else:
             self._by_source.pop(source, None)
 
     @contextmanager

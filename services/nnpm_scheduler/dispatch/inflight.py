@@ -13,6 +13,9 @@ from nnpm_scheduler.dispatch.admission import Admitted
 from nnpm_scheduler.dispatch.call import Calls
 from nnpm_scheduler.dispatch.tracing import CallSpan
 
+_MOST_IN_BLOCK = 4_096
+"""More requests than any block has."""
+
 
 @dataclass(slots=True, eq=False)
 class Flight:
@@ -43,18 +46,16 @@ class Flight:
 
 @dataclass(slots=True, eq=False)
 class Posted:
-    """A stream entry, written or being written. `id` is empty until Redis has told it; `requests` when it was made."""
+    """A stream entry, written or being written. `id` is empty until Redis has told it."""
 
     revision: str
     flights: list[Flight]
     suspect: bool
     at: float
     id: bytes = b""
-    requests: int = field(init=False)
     unanswered: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.requests = sum([flight.live for flight in self.flights])
         self.unanswered = len(self.flights)
 
 
@@ -79,7 +80,7 @@ class InFlight:
         flight = Flight(number, nonce, calls, count, revision, to.layout, calls.size, now_ns, deadline, span)
         calls.fly(number, nonce)
         self._flights[number] = flight
-        self._by_revision[revision] = self._by_revision.get(revision, 0) + 1
+        self._count(revision, 1)
         return flight
 
     def get(self, number: int, nonce: int | None = None) -> Flight | None:
@@ -87,28 +88,41 @@ class InFlight:
         flight = self._flights.get(number)
         return flight if flight is not None and nonce in (None, flight.nonce) else None
 
-    def covering(self, number: int, offset: int, count: int) -> list[tuple[Flight, int, int]]:
-        """Where those requests of a block are now, as (block, offset in it, count): it may have been taken apart."""
-        flight = self._flights.get(number)
-        if flight is not None and offset + count <= flight.count:
-            return [(flight, offset, count)]
-        numbers = range(number + offset, number + offset + count)
-        return [(found, 0, 1) for each in numbers if (found := self._flights.get(each)) is not None]
+    def covering(self, number: int, offset: int, count: int, nonce: int | None = None) -> list[tuple[Flight, int, int]]:
+        """Where those requests of a block are now, as (block, offset in it, count): it may have been taken apart.
 
-    def take_apart(self, flight: Flight) -> None:
-        """Makes one block of each call of a block that is still wanted, under its own number, where the block was."""
-        if flight.count == 1 or flight.number not in self._flights:
-            return
+        Workers choose these figures: what does not belong to the one block is left out.
+        """
+        if not 0 < count <= _MOST_IN_BLOCK:
+            return []
+        flight = self._flights.get(number)
+        if flight is not None and (flight.count > 1 or offset + count == 1):
+            if offset + count <= flight.count and nonce in (None, flight.nonce):
+                return [(flight, offset, count)]
+            return []
+        numbers = range(number + offset, number + offset + count)
+        singles = [one for each in numbers if (one := self._flights.get(each)) is not None and one.count == 1]
+        if nonce is None and singles:
+            nonce = singles[0].nonce
+        return [(one, 0, 1) for one in singles if one.nonce == nonce]
+
+    def take_apart(self, flight: Flight, entry: Posted) -> int:
+        """Makes one block of each live call of a block in an entry, under its own number.
+
+        Returns how many of its calls have ended without that having been told here: nobody finds them any more.
+        """
+        if flight.count == 1:
+            return 0
         del self._flights[flight.number]
-        self._by_revision[flight.revision] -= 1
         singles = [self._single(flight, offset) for offset in flight.calls.live()]
-        self._by_revision[flight.revision] += len(singles)
-        entry = flight.entry
-        if entry is not None:
-            at = entry.flights.index(flight)
-            entry.flights[at : at + 1] = singles
-            entry.unanswered += len(singles) - 1
+        self._count(flight.revision, len(singles) - 1)
+        at = entry.flights.index(flight)
+        entry.flights[at : at + 1] = singles
+        entry.unanswered += len(singles) - 1
+        if not entry.unanswered:
+            del self._entries[entry]
         flight.entry = None
+        return flight.live - len(singles)
 
     def _single(self, flight: Flight, offset: int) -> Flight:
         calls = flight.calls.single(offset)
@@ -133,9 +147,7 @@ class InFlight:
     def finish(self, flight: Flight) -> None:
         """Takes a block out: nobody waits for any of its calls any more."""
         del self._flights[flight.number]
-        self._by_revision[flight.revision] -= 1
-        if not self._by_revision[flight.revision]:
-            del self._by_revision[flight.revision]
+        self._count(flight.revision, -1)
         self.detach(flight)
 
     def outstanding(self, revision: str) -> int:
@@ -189,13 +201,21 @@ class InFlight:
 
     def alarmed(self, now: float) -> list[Flight]:
         """The unanswered blocks whose alarm was set to `now` or earlier; each alarm rings once."""
-        found = []
+        found: dict[int, Flight] = {}
         while self._alarms and self._alarms[0][0] <= now:
-            flight = self._flights.get(heapq.heappop(self._alarms)[1])
+            number = heapq.heappop(self._alarms)[1]
+            flight = self._flights.get(number)
             if flight is not None:
-                found.append(flight)
-        return found
+                found[number] = flight
+        return list(found.values())
 
     def next_alarm(self) -> float | None:
         """When `alarmed` may find something again."""
         return self._alarms[0][0] if self._alarms else None
+
+    def _count(self, revision: str, blocks: int) -> None:
+        left = self._by_revision.get(revision, 0) + blocks
+        if left:
+            self._by_revision[revision] = left
+        else:
+            self._by_revision.pop(revision, None)

@@ -183,8 +183,10 @@ class AioTransport:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(requests, context, unanswered))
                 while (call := await unanswered.get()) is not None:
-                    outcome = await self._outcome(call)
-                    self._held.release(context.peer(), len(call.body))
+                    try:
+                        outcome = await self._outcome(call)
+                    finally:
+                        self._held.release(context.peer(), len(call.body))
                     await context.write(_streamed(call, outcome))
         finally:
             # A broken stream: whatever nobody will wait for any more leaves the queue at once.
@@ -260,7 +262,7 @@ async def _abort(context: Context, failure: Failure) -> NoReturn:
 
 def _rounded(timeout: float) -> float:
     """Cut to a thousandth of itself."""
-    step = 2.0 ** (int(timeout * 1e6).bit_length() - 10) / 1e6
+    step = 2.0 ** (int(timeout * 1e6).bit_length() - 11) / 1e6
     return timeout // step * step
 
 

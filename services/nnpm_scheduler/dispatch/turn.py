@@ -17,9 +17,10 @@ from nnpm.telemetry.logs import get_logger
 from nnpm_scheduler.dispatch.admission import Admission, Admitted
 from nnpm_scheduler.dispatch.alarms import Alarms
 from nnpm_scheduler.dispatch.audit import Workers
-from nnpm_scheduler.dispatch.call import Calls, Raw
+from nnpm_scheduler.dispatch.call import Calls
 from nnpm_scheduler.dispatch.inflight import Flight, InFlight, Posted
 from nnpm_scheduler.dispatch.meter import Meter
+from nnpm_scheduler.dispatch.queues import Queues
 from nnpm_scheduler.dispatch.refusals import (
     claim_not_found,
     past_deadline,
@@ -29,11 +30,12 @@ from nnpm_scheduler.dispatch.refusals import (
     revision_retired,
     stopping,
 )
+from nnpm_scheduler.dispatch.replies import Landed, Reply
 from nnpm_scheduler.dispatch.routes import Routes
 from nnpm_scheduler.dispatch.statistics import BatchFigures
 from nnpm_scheduler.dispatch.stream import Stream
 from nnpm_scheduler.dispatch.tracing import CallSpan, CallTracer
-from nnpm_scheduler.dispatch.window import Window, share_of
+from nnpm_scheduler.dispatch.window import share_of
 
 STREAM_KEPT = 30.0
 """Seconds that a retired revision's stream is kept for workers that still look at it."""
@@ -48,33 +50,6 @@ class Limits:
 
     timeout: float
     alone_above: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A worker's answer to `count` requests of a block from `offset` on: see `Reply` in worker.proto.
-
-    `status` is a serialised google.rpc.Status, empty where they succeeded.
-    """
-
-    number: int
-    nonce: int
-    offset: int
-    count: int
-    head: bytes
-    raw: Raw
-    status: bytes = b""
-
-    def raw_of(self, first: int, count: int) -> Raw:
-        """What `raw` says of `count` of the requests."""
-        if count == self.count:
-            return self.raw
-        strides = [len(data) // self.count for data in self.raw]
-        return [data[first * n : (first + count) * n] for data, n in zip(self.raw, strides, strict=True)]
-
-
-Landed = tuple[int, int, int, int, bytes]
-"""What became of a reply: number and offset and count as in it, how many calls it answered, its status if it is one."""
 
 
 class Dispatch:
@@ -93,7 +68,7 @@ class Dispatch:
         self._meter = meter
         self._tracer = tracer
         self._limits = limits
-        self._windows: dict[str, Window] = {}
+        self._queues = Queues(routes, inflight)
         self._alarms = Alarms(inflight, self._near_deadline, self._past_deadline)
         self._stopping = False
         self._log = get_logger("dispatch")
@@ -112,7 +87,6 @@ class Dispatch:
     def take(self, blocks: Iterable[Calls]) -> None:
         """A turn's calls: each is refused at once or in flight from now on."""
         now = time.monotonic_ns()
-        touched: dict[str, Window] = {}
         for block in blocks:
             for calls, span in self._tracer.begin(block):
                 try:
@@ -120,23 +94,21 @@ class Dispatch:
                 except NnpmError as error:
                     self._refuse(calls, span, error)
                 else:
-                    self._board(calls, span, admitted, self._touch(admitted.route.id, touched), now)
-        self._pump(touched.values())
+                    self._board(calls, span, admitted, now)
+        self._pump()
         self._alarms.arm()
 
     def cancel(self, calls: Iterable[tuple[int, int]]) -> None:
-        """Nobody waits for these (number of the block, offset) any more; answered ones are passed over."""
+        """Nobody waits for these (number of the block, offset) any more; each is told once."""
         in_redis: defaultdict[str, list[int]] = defaultdict(list)
-        touched: dict[str, Window] = {}
         for number, offset in calls:
             for flight, _, _ in self._inflight.covering(number, offset, 1):
                 if flight.entry is not None:
                     in_redis[flight.revision].append(number + offset)
                 self._meter.cancelled(1)
-                self._land(flight, 1, touched, abandoned=True)
-        for revision, numbers in in_redis.items():
-            self._workers.cancel(revision, numbers)
-        self._pump(touched.values())
+                self._land(flight, 1, abandoned=True)
+        self._tell_workers(in_redis)
+        self._pump()
 
     # What workers' replies and Sessions call.
 
@@ -144,32 +116,38 @@ class Dispatch:
         """Answers calls with one batch's replies; returns how many were still wanted."""
         landed: list[Landed] = []
         for reply in replies:
-            answered = 0
-            for flight, offset, count in self._inflight.covering(reply.number, reply.offset, reply.count):
-                if flight.nonce == reply.nonce and not reply.status:
-                    first = flight.number + offset - reply.number - reply.offset
-                    answered += flight.calls.answer(offset, count, reply.head, reply.raw_of(first, count))
-            if answered or (reply.status and self._inflight.get(reply.number, reply.nonce)):
-                landed.append((reply.number, reply.offset, reply.count, answered, reply.status))
-        self.delivered(revision, landed, figures)
-        return sum([answered for _, _, _, answered, _ in landed])
-
-    def delivered(self, revision: str, replies: Iterable[Landed], figures: BatchFigures) -> None:
-        """One batch's replies have reached their calls; those that are a status have not yet."""
-        touched: dict[str, Window] = {}
-        for number, offset, count, answered, status in replies:
-            if status:
-                self._status_came(number, offset, count, from_bytes(status), touched)
+            pieces = self._inflight.covering(reply.number, reply.offset, reply.count, reply.nonce)
+            if reply.status:
+                if pieces:
+                    landed.append((reply.number, reply.offset, reply.count, 0, reply.status))
                 continue
+            for flight, offset, count in pieces:
+                first = flight.number + offset - reply.number - reply.offset
+                answered = flight.calls.answer(offset, count, reply.head, reply.raw_of(first, count))
+                if answered:
+                    landed.append((flight.number, offset, count, answered, b""))
+        return self.delivered(revision, landed, figures)
+
+    def delivered(self, revision: str, replies: Iterable[Landed], figures: BatchFigures) -> int:
+        """One batch's replies have reached their calls, those that are a status have not yet; returns as `deliver`."""
+        wanted = 0
+        for number, offset, count, answered, status in replies:
             covering = self._inflight.covering(number, offset, count)
+            if status:
+                error = from_bytes(status)
+                wanted += sum([self._not_run(flight, first, part, error) for flight, first, part in covering])
+                continue
             for flight, _, _ in covering:
                 # A block that was taken apart meanwhile is counted piece by piece.
                 calls = answered if len(covering) == 1 else flight.live - len(flight.calls.live())
-                self._meter.succeeded(flight, calls, figures)
-                self._land(flight, calls, touched)
+                if calls:
+                    wanted += calls
+                    self._meter.succeeded(flight, calls, figures)
+                    self._land(flight, calls)
         if figures.requests:
             self._meter.ran(revision, figures)
-        self._pump(touched.values())
+        self._pump()
+        return wanted
 
     def payload(self, number: int, nonce: int) -> bytes:
         """The bytes of a claimed request. Raises NotFound CLAIM_NOT_FOUND when it is no longer wanted."""
@@ -207,29 +185,29 @@ class Dispatch:
     def unwritten(self, entries: Sequence[Posted]) -> None:
         """Entries did not reach Redis for certain: their calls wait in memory."""
         for entry in entries:
-            self._return(entry, self._inflight.withdraw(entry))
+            self._queues.give_back(entry, self._inflight.withdraw(entry))
 
     def opened(self) -> None:
         """Redis answers again."""
         self.audit_wanted.set()
-        self._pump(self._windows.values())
+        self._queues.touch_all()
+        self._pump()
 
     def put_back(self, entry: Posted) -> None:
         """An entry is gone from Redis: its calls go to the head of the queue."""
         self.unwritten([entry])
-        self._pump([self._window(entry.revision)])
+        self._pump()
 
     def take_back(self, entry: Posted, worker: str) -> None:
         """A worker died with an entry in hand: its calls are suspects; one that it ran as a suspect is poison."""
-        for flight in list(entry.flights):
-            self._inflight.take_apart(flight)
+        for flight in [each for each in entry.flights if each.entry is entry]:
+            self._take_apart(flight, entry)
         flights = self._inflight.withdraw(entry)
         poisoned = [flight for flight in flights if flight.suspect and flight.begun_by == worker]
         for flight in flights:
             flight.suspect = True
-        self._return(entry, flights)
+        self._queues.give_back(entry, flights)
         self._fail(poisoned, poison())
-        self._pump([self._window(entry.revision)])
 
     def retired(self) -> Sequence[str]:
         """Revisions whose streams nobody reads any more."""
@@ -272,9 +250,9 @@ class Dispatch:
         if span is not None:
             span.end(error)
 
-    def _board(self, calls: Calls, span: CallSpan | None, admitted: Admitted, window: Window, now: int) -> None:
+    def _board(self, calls: Calls, span: CallSpan | None, admitted: Admitted, now: int) -> None:
         """Takes a block in flight, in pieces that each fit an entry."""
-        route = admitted.route
+        route, window = admitted.route, self._queues.touch(admitted.route.id)
         timeout = self._limits.timeout if calls.timeout is None else calls.timeout
         share = share_of(len(calls), ready=route.ready, batch=route.batch)
         if calls.size > self._limits.alone_above * len(calls):
@@ -288,12 +266,12 @@ class Dispatch:
             if piece is calls:
                 return
 
-    def _land(self, flight: Flight, calls: int, touched: dict[str, Window], *, abandoned: bool = False) -> None:
-        """So many calls of a block are answered or cancelled; the last one takes the block out.
+    def _land(self, flight: Flight, calls: int, *, abandoned: bool = False) -> None:
+        """So many calls of a block are answered or given up; the last one takes the block out.
 
         An entry that is abandoned, rather than answered by the worker that read it, is taken out of Redis.
         """
-        window, entry = self._touch(flight.revision, touched), flight.entry
+        window, entry = self._queues.touch(flight.revision), flight.entry
         flight.live -= calls
         if entry is not None:
             window.returned(entry, calls)
@@ -307,78 +285,66 @@ class Dispatch:
             self._stream.remove(entry)
         self._answered.set()
 
-    def _status_came(self, number: int, offset: int, count: int, error: NnpmError, touched: dict[str, Window]) -> None:
-        """A worker could not answer these requests: another one gets them, or their calls fail."""
-        for flight, _, part in self._inflight.covering(number, offset, count):
-            if part < flight.count:
-                self._inflight.take_apart(flight)
-        for flight, _, _ in self._inflight.covering(number, offset, count):
-            self._touch(flight.revision, touched)
-            if error.reason in PUT_BACK and flight.entry is not None:
-                entry = flight.entry
-                self._inflight.detach(flight)
-                self._return(entry, [flight])
-            else:
-                self._fail([flight], error)
+    def _not_run(self, flight: Flight, first: int, count: int, error: NnpmError) -> int:
+        """A worker could not answer so many requests of a block: another one gets them, or their calls fail."""
+        if error.reason not in PUT_BACK:
+            whole = count == flight.count
+            return self._fail_in(flight, [flight.calls] if whole else _singles(flight.calls, first, count), error)
+        entry, pieces = flight.entry, [flight]
+        if entry is None:
+            return 0  # it waits already
+        if count < flight.count:
+            self._take_apart(flight, entry)
+            pieces = [piece for piece, _, _ in self._inflight.covering(flight.number, first, count)]
+        for piece in pieces:
+            self._inflight.detach(piece)
+        self._queues.give_back(entry, pieces)
+        return sum([piece.live for piece in pieces])
 
-    def _window(self, revision: str) -> Window:
-        window = self._windows.get(revision)
-        if window is None:
-            window = self._windows[revision] = Window(revision)
-        return window
-
-    def _touch(self, revision: str, touched: dict[str, Window]) -> Window:
-        """The window of a revision, which is to be pumped at the turn's end."""
-        window = touched.get(revision)
-        if window is None:
-            window = touched[revision] = self._window(revision)
-        return window
-
-    def _pump(self, windows: Iterable[Window]) -> None:
-        """Writes what the windows have room for."""
-        if not self._stream.open:
-            return
-        entries: list[Posted] = []
-        now = time.monotonic()
-        for window in windows:
-            route = self._routes.revision(window.revision)
-            ready, batch = (route.ready, route.batch) if route is not None else (0, 1)
-            entries += window.take(ready=ready, batch=batch, now=now)
-        if entries:
-            for entry in entries:
-                self._inflight.post(entry)
-            self._stream.append(entries)
-
-    def _return(self, entry: Posted, flights: Sequence[Flight]) -> None:
-        """Blocks that are in no entry any more wait in memory again, at the head."""
-        window = self._window(entry.revision)
-        window.returned(entry, sum([flight.live for flight in flights]))
-        window.put_back(flights)
+    def _take_apart(self, flight: Flight, entry: Posted) -> None:
+        """Makes a block of each call. Calls that were given up, though nobody has said so yet, end here."""
+        untold = self._inflight.take_apart(flight, entry)
+        if untold:
+            self._meter.cancelled(untold)
+            self._queues.touch(flight.revision).returned(entry, untold)
+            self._answered.set()
 
     def _fail(self, flights: Iterable[Flight], error: NnpmError) -> None:
-        """Takes blocks out, wherever they are, and fails what is live in them."""
+        """Fails what is live in these blocks, wherever they are."""
         in_redis: defaultdict[str, list[int]] = defaultdict(list)
-        touched: dict[str, Window] = {}
         for flight in flights:
             if flight.entry is not None:
                 in_redis[flight.revision] += [flight.number + offset for offset in flight.calls.live()]
-            self._meter.failed(flight, refuse(flight.calls, error), error)
-            if flight.span is not None:
-                flight.span.end(error)
-                flight.span = None
-            self._land(flight, flight.live, touched, abandoned=True)
-        for revision, numbers in in_redis.items():
+            self._queues.touch(flight.revision).forget(flight)
+            self._fail_in(flight, [flight.calls], error)
+        self._tell_workers(in_redis)
+        self._pump()
+
+    def _fail_in(self, flight: Flight, parts: Sequence[Calls], error: NnpmError) -> int:
+        """Fails what is live in parts of a block. The others of its calls have an end of their own on its way here."""
+        failed = sum([refuse(part, error) for part in parts])
+        self._meter.failed(flight, failed, error)
+        if flight.span is not None:
+            flight.span.end(error)
+            flight.span = None
+        if failed:
+            self._land(flight, failed, abandoned=True)
+        return failed
+
+    def _tell_workers(self, given_up: dict[str, list[int]]) -> None:
+        for revision, numbers in given_up.items():
             self._workers.cancel(revision, numbers)
-        self._pump(touched.values())
+
+    def _pump(self) -> None:
+        self._queues.pump(self._stream)
 
     def _routes_changed(self) -> None:
         """A revision that is gone fails its calls; one with more replicas gets more of its queue."""
         for revision in self._inflight.revisions():
             if self._routes.revision(revision) is None:
                 self._fail(self._inflight.of_revision(revision), revision_retired())
-        for revision in [key for key, window in self._windows.items() if not window]:
-            del self._windows[revision]
-        self._pump(self._windows.values())
+        self._queues.touch_all()
+        self._pump()
 
     def _near_deadline(self, flights: list[Flight]) -> list[Flight]:
         """What Redis does not take will not be answered in time: its clients shall see why."""
@@ -389,3 +355,7 @@ class Dispatch:
 
     def _past_deadline(self, flights: list[Flight]) -> None:
         self._fail(flights, past_deadline())
+
+
+def _singles(calls: Calls, first: int, count: int) -> list[Calls]:
+    return [calls.single(offset) for offset in calls.live() if first <= offset < first + count]

@@ -65,7 +65,7 @@ class Window:
         if room <= 0 or not self._waiting:
             return entries
         waiting = self._waiting
-        share = share_of(min(room, sum([flight.live for flight in waiting.values()])), ready=ready, batch=batch)
+        share = share_of(self._ahead(room), ready=ready, batch=batch)
         while waiting and room > 0:
             flights: list[Flight] = []
             requests = 0
@@ -80,6 +80,15 @@ class Window:
             room -= requests
             self._out += requests
         return entries
+
+    def _ahead(self, room: int) -> int:
+        """Requests that wait, as far as there is room for them: the queue may be long."""
+        requests = 0
+        for flight in self._waiting.values():
+            requests += flight.live
+            if requests >= room:
+                return room
+        return requests
 
     def _take_suspects(self, ready: int, now: float) -> list[Posted]:
         """A worker runs nothing beside one."""
