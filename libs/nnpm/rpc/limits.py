@@ -5,7 +5,7 @@ from collections.abc import Sequence
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Default limit of one message, both ways."""
 
-MAX_CONCURRENT_STREAMS = 256
+MAX_CONCURRENT_STREAMS = 1_024
 """Calls that one connection may have open; a client queues what is beyond."""
 
 Options = Sequence[tuple[str, int | str]]
