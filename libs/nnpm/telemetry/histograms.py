@@ -61,6 +61,10 @@ class WeightedHistogram(Collector):
             found = self._series.setdefault(values, Series(self._bounds))
         return found
 
+    def describe(self) -> Iterator[HistogramMetricFamily]:
+        """The name alone: the registry refuses a second metric of that name."""
+        yield HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
+
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """What prometheus_client's registry asks for."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)

@@ -20,6 +20,7 @@ class Meter:
         self._ok = metrics.requests.labels(METHOD, "OK")
         self._latency = metrics.latency.labels(METHOD)
         self._received = metrics.bytes.labels("received")
+        self._sent = metrics.bytes.labels("sent")
 
     def accepted(self, flight: Flight) -> None:
         """A block is in flight."""
@@ -39,6 +40,10 @@ class Meter:
         self._ok.inc(calls)
         waited_ns = self._statistics.of(flight.revision).succeeded(total_ns, figures, calls)
         self._metrics.queue_time.labels(flight.revision).observe(waited_ns / 1e9, calls)
+
+    def sent(self, size: int) -> None:
+        """So many bytes of replies went to clients."""
+        self._sent.inc(size)
 
     def failed(self, flight: Flight, calls: int, error: NnpmError) -> None:
         """So many calls of a block failed."""

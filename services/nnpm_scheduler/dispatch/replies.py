@@ -20,6 +20,11 @@ class Reply:
     raw: Raw
     status: bytes = b""
 
+    @property
+    def size(self) -> int:
+        """Bytes of one request's answer, without the few that frame it."""
+        return len(self.head) + sum([len(data) for data in self.raw]) // self.count
+
     def raw_of(self, first: int, count: int) -> Raw:
         """What `raw` says of `count` of the requests."""
         if count == self.count:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from nnpm.api.inference import inference_pb2
 from nnpm.rpc.status import DETAILS_KEY
@@ -68,7 +69,7 @@ class AioCall:
             return self.plain.id
         try:
             return inference_pb2.ModelInferRequest.FromString(self.body).id
-        except ValueError:
+        except DecodeError:
             return ""
 
     def finish(self, outcome: Outcome) -> int:

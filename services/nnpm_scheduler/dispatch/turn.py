@@ -115,6 +115,7 @@ class Dispatch:
     def deliver(self, revision: str, replies: Sequence[Reply], figures: BatchFigures) -> int:
         """Answers calls with one batch's replies; returns how many were still wanted."""
         landed: list[Landed] = []
+        sent = 0
         for reply in replies:
             pieces = self._inflight.covering(reply.number, reply.offset, reply.count, reply.nonce)
             if reply.status:
@@ -125,7 +126,9 @@ class Dispatch:
                 first = flight.number + offset - reply.number - reply.offset
                 answered = flight.calls.answer(offset, count, reply.head, reply.raw_of(first, count))
                 if answered:
+                    sent += answered * reply.size
                     landed.append((flight.number, offset, count, answered, b""))
+        self._meter.sent(sent)
         return self.delivered(revision, landed, figures)
 
     def delivered(self, revision: str, replies: Iterable[Landed], figures: BatchFigures) -> int:
