@@ -84,6 +84,10 @@ class Core:
         self.routes.replace(table(revision(ready=ready, batch=batch)))
         self._written = 0
 
+    def scale(self, ready: int, batch: int = 16) -> None:
+        """So many warm replicas from now on."""
+        self.routes.replace(table(revision(ready=ready, batch=batch)))
+
     def send(self, count: int, *, first: int = 0, timeout: float | None = 60.0) -> list[AioCall]:
         """So many calls in one block; each has its number as id and as the first of its values."""
         calls = [call_of(echo_request([n, 0, 0], id=str(n)), timeout=timeout) for n in range(first, first + count)]

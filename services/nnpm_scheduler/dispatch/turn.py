@@ -187,7 +187,7 @@ class Dispatch:
 
     def unwritten(self, entries: Sequence[Posted]) -> None:
         """Entries did not reach Redis for certain: their calls wait in memory."""
-        for entry in entries:
+        for entry in reversed(entries):  # each goes to the head
             self._queues.give_back(entry, self._inflight.withdraw(entry))
 
     def opened(self) -> None:
