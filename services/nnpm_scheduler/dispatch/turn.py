@@ -18,6 +18,7 @@ from nnpm_scheduler.dispatch.admission import Admission, Admitted
 from nnpm_scheduler.dispatch.alarms import Alarms
 from nnpm_scheduler.dispatch.audit import Workers
 from nnpm_scheduler.dispatch.call import Calls
+from nnpm_scheduler.dispatch.ends import Ends
 from nnpm_scheduler.dispatch.inflight import Flight, InFlight, Posted
 from nnpm_scheduler.dispatch.meter import Meter
 from nnpm_scheduler.dispatch.queues import Queues
@@ -59,7 +60,6 @@ class Dispatch:
     """
 
     _stream: Stream
-    _workers: Workers
 
     def __init__(self, routes: Routes, inflight: InFlight, meter: Meter, tracer: CallTracer, limits: Limits) -> None:
         self._routes = routes
@@ -69,17 +69,17 @@ class Dispatch:
         self._tracer = tracer
         self._limits = limits
         self._queues = Queues(routes, inflight)
+        self._ends = Ends(inflight, self._queues, meter)
         self._alarms = Alarms(inflight, self._near_deadline, self._past_deadline)
         self._stopping = False
         self._log = get_logger("dispatch")
-        self._answered = asyncio.Event()
         self.audit_wanted = asyncio.Event()
         """Set when entries may be lost or in dead hands; the auditor waits for it."""
 
     def connect(self, *, stream: Stream, workers: Workers) -> None:
         """Names the neighbours, which in turn need this object."""
         self._stream = stream
-        self._workers = workers
+        self._ends.connect(stream, workers)
         self._routes.watch(self._routes_changed)
 
     # What a transport calls.
@@ -106,8 +106,8 @@ class Dispatch:
                 if flight.entry is not None:
                     in_redis[flight.revision].append(number + offset)
                 self._meter.cancelled(1)
-                self._land(flight, 1, abandoned=True)
-        self._tell_workers(in_redis)
+                self._ends.land(flight, 1, abandoned=True)
+        self._ends.tell_workers(in_redis)
         self._pump()
 
     # What workers' replies and Sessions call.
@@ -146,7 +146,7 @@ class Dispatch:
                 if calls:
                     wanted += calls
                     self._meter.succeeded(flight, calls, figures)
-                    self._land(flight, calls)
+                    self._ends.land(flight, calls)
         if figures.requests:
             self._meter.ran(revision, figures)
         self._pump()
@@ -204,13 +204,13 @@ class Dispatch:
     def take_back(self, entry: Posted, worker: str) -> None:
         """A worker died with an entry in hand: its calls are suspects; one that it ran as a suspect is poison."""
         for flight in [each for each in entry.flights if each.entry is entry]:
-            self._take_apart(flight, entry)
+            self._ends.take_apart(flight, entry)
         flights = self._inflight.withdraw(entry)
         poisoned = [flight for flight in flights if flight.suspect and flight.begun_by == worker]
         for flight in flights:
             flight.suspect = True
         self._queues.give_back(entry, flights)
-        self._fail(poisoned, poison())
+        self._ends.fail(poisoned, poison())
 
     def retired(self) -> Sequence[str]:
         """Revisions whose streams nobody reads any more."""
@@ -224,11 +224,10 @@ class Dispatch:
         try:
             async with asyncio.timeout(seconds):
                 while len(self._inflight):
-                    self._answered.clear()
-                    await self._answered.wait()
+                    await self._ends.next()
         except TimeoutError:
             left = [each for revision in self._inflight.revisions() for each in self._inflight.of_revision(revision)]
-            self._fail(left, Unavailable("SERVER_STOPPING", "the scheduler stopped before the answer came"))
+            self._ends.fail(left, Unavailable("SERVER_STOPPING", "the scheduler stopped before the answer came"))
 
     # How it works.
 
@@ -269,74 +268,20 @@ class Dispatch:
             if piece is calls:
                 return
 
-    def _land(self, flight: Flight, calls: int, *, abandoned: bool = False) -> None:
-        """So many calls of a block are answered or given up; the last one takes the block out.
-
-        An entry that is abandoned, rather than answered by the worker that read it, is taken out of Redis.
-        """
-        window, entry = self._queues.touch(flight.revision), flight.entry
-        flight.live -= calls
-        if entry is not None:
-            window.returned(entry, calls)
-        if flight.live > 0:
-            return
-        window.forget(flight)
-        self._inflight.finish(flight)
-        if flight.span is not None:
-            flight.span.end()
-        if abandoned and entry is not None and entry.id and not entry.unanswered:
-            self._stream.remove(entry)
-        self._answered.set()
-
     def _not_run(self, flight: Flight, first: int, count: int, error: NnpmError) -> int:
         """A worker could not answer so many requests of a block: another one gets them, or their calls fail."""
         if error.reason not in PUT_BACK:
-            whole = count == flight.count
-            return self._fail_in(flight, [flight.calls] if whole else _singles(flight.calls, first, count), error)
+            return self._ends.fail_part(flight, first, count, error)
         entry, pieces = flight.entry, [flight]
         if entry is None:
             return 0  # it waits already
         if count < flight.count:
-            self._take_apart(flight, entry)
+            self._ends.take_apart(flight, entry)
             pieces = [piece for piece, _, _ in self._inflight.covering(flight.number, first, count)]
         for piece in pieces:
             self._inflight.detach(piece)
         self._queues.give_back(entry, pieces)
         return sum([piece.live for piece in pieces])
-
-    def _take_apart(self, flight: Flight, entry: Posted) -> None:
-        """Makes a block of each call. Calls that were given up, though nobody has said so yet, end here."""
-        untold = self._inflight.take_apart(flight, entry)
-        if untold:
-            self._meter.cancelled(untold)
-            self._queues.touch(flight.revision).returned(entry, untold)
-            self._answered.set()
-
-    def _fail(self, flights: Iterable[Flight], error: NnpmError) -> None:
-        """Fails what is live in these blocks, wherever they are."""
-        in_redis: defaultdict[str, list[int]] = defaultdict(list)
-        for flight in flights:
-            if flight.entry is not None:
-                in_redis[flight.revision] += [flight.number + offset for offset in flight.calls.live()]
-            self._queues.touch(flight.revision).forget(flight)
-            self._fail_in(flight, [flight.calls], error)
-        self._tell_workers(in_redis)
-        self._pump()
-
-    def _fail_in(self, flight: Flight, parts: Sequence[Calls], error: NnpmError) -> int:
-        """Fails what is live in parts of a block. The others of its calls have an end of their own on its way here."""
-        failed = sum([refuse(part, error) for part in parts])
-        self._meter.failed(flight, failed, error)
-        if flight.span is not None:
-            flight.span.end(error)
-            flight.span = None
-        if failed:
-            self._land(flight, failed, abandoned=True)
-        return failed
-
-    def _tell_workers(self, given_up: dict[str, list[int]]) -> None:
-        for revision, numbers in given_up.items():
-            self._workers.cancel(revision, numbers)
 
     def _pump(self) -> None:
         self._queues.pump(self._stream)
@@ -345,7 +290,7 @@ class Dispatch:
         """A revision that is gone fails its calls; one with more replicas gets more of its queue."""
         for revision in self._inflight.revisions():
             if self._routes.revision(revision) is None:
-                self._fail(self._inflight.of_revision(revision), revision_retired())
+                self._ends.fail(self._inflight.of_revision(revision), revision_retired())
         self._queues.touch_all()
         self._pump()
 
@@ -353,12 +298,8 @@ class Dispatch:
         """What Redis does not take will not be answered in time: its clients shall see why."""
         if self._stream.open:
             return flights
-        self._fail([flight for flight in flights if flight.entry is None], queue_unavailable())
+        self._ends.fail([flight for flight in flights if flight.entry is None], queue_unavailable())
         return [flight for flight in flights if flight.entry is not None]
 
     def _past_deadline(self, flights: list[Flight]) -> None:
-        self._fail(flights, past_deadline())
-
-
-def _singles(calls: Calls, first: int, count: int) -> list[Calls]:
-    return [calls.single(offset) for offset in calls.live() if first <= offset < first + count]
+        self._ends.fail(flights, past_deadline())

@@ -97,9 +97,8 @@ async def test_a_callback_may_send_the_next_batch(redis: Redis) -> None:
 async def test_it_logs_in_and_selects_the_database_as_the_url_says(own_redis: RedisServer) -> None:
     admin = connect(own_redis.url)
     await admin.execute_command("ACL", "SETUSER", "mesh", "on", ">secret", "~*", "&*", "+@all")
-    client = Redis(
-        unix_socket_path=admin.connection_pool.connection_kwargs["path"], username="mesh", password="secret", db=3
-    )
+    path = admin.connection_pool.connection_kwargs["path"]
+    client = Redis(unix_socket_path=path, username="mesh", password="secret", db=3)
     connection = await PipelineConnection.open(client)
     assert await connection.execute([("ACL", "WHOAMI"), ("SET", "here", "1")], 5.0) == [b"mesh", b"OK"]
     assert await client.get("here") == b"1"
