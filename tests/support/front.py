@@ -55,6 +55,7 @@ from nnpm_scheduler.dispatch.tracing import CallTracer
 from nnpm_scheduler.dispatch.transport_aio import AioTransport
 from nnpm_scheduler.dispatch.transport_native import NativeTransport, open_front
 from nnpm_scheduler.dispatch.turn import Dispatch, Limits
+from support.waiting import eventually
 
 if TYPE_CHECKING:
     from nnpm_wire import Front as NativeFront
@@ -326,6 +327,7 @@ async def running_front(
         routes.replace(table(revision()))
         running = [asyncio.create_task(work) for work in (stream.keep(), auditor.run(), janitor.run())]
         try:
+            await eventually(lambda: stream.open)
             yield front
         finally:
             for task in running:
