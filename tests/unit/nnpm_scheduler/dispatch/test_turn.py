@@ -318,6 +318,15 @@ async def test_an_odd_request_travels_as_its_body_claimed_or_not(claim_above: in
     core.assert_balanced()
 
 
+@pytest.mark.parametrize("timeout", [0.0, -1.0])
+async def test_calls_that_arrive_expired_are_refused_and_not_queued(timeout: float) -> None:
+    core = Core()
+    calls = core.send(3, timeout=timeout)
+    assert reasons(calls) == ["DEADLINE_EXCEEDED"] * 3
+    assert core.stream.appended == []
+    core.assert_balanced()
+
+
 async def test_a_deadline_fails_what_is_left_of_a_block() -> None:
     core = Core()
     calls = core.send(3, timeout=0.2)
