@@ -47,14 +47,14 @@ class Calls(Protocol):
     def fly(self, number: int, nonce: int, /) -> None:
         """Numbers the calls `number`, `number + 1`...: from now on replies with that nonce find them."""
 
-    def claimable(self) -> None:
-        """The bytes of the block's one call will be asked for by RedeemPayload."""
+    def claimable(self, whole: bool, /) -> None:
+        """RedeemPayload will ask for the bytes of the block's one call: the whole body, or its raw contents."""
 
     def live(self) -> list[int]:
         """Offsets of the calls that are neither answered nor cancelled."""
 
     def single(self, offset: int, /) -> "Calls":
-        """Takes one call out, with its number and nonce."""
+        """Takes one call out, with its number and nonce. Raises ValueError when nobody waits for it any more."""
 
     def answer(self, offset: int, count: int, head: bytes, raw: Raw, /) -> int:
         """Answers `count` calls from `offset` on (envelope and `Reply` in worker.proto); returns how many were live."""

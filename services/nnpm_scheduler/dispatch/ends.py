@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from nnpm.errors import NnpmError
 from nnpm_scheduler.dispatch.audit import Workers
-from nnpm_scheduler.dispatch.call import Calls
 from nnpm_scheduler.dispatch.inflight import Flight, InFlight, Posted
 from nnpm_scheduler.dispatch.meter import Meter
 from nnpm_scheduler.dispatch.queues import Queues
@@ -55,23 +54,18 @@ class Ends:
             self._stream.remove(entry)
         self._ended.set()
 
-    def fail(self, flights: Iterable[Flight], error: NnpmError) -> None:
-        """Fails what is live in these blocks, wherever they are."""
+    def fail(self, flights: Iterable[Flight], error: NnpmError) -> int:
+        """Fails what is live in these blocks, wherever they are; returns how many. The others' ends are coming."""
         in_redis: defaultdict[str, list[int]] = defaultdict(list)
+        failed = 0
         for flight in flights:
             if flight.entry is not None:
                 in_redis[flight.revision] += [flight.number + offset for offset in flight.calls.live()]
             self._queues.touch(flight.revision).forget(flight)
-            self._fail_in(flight, [flight.calls], error)
+            failed += self._fail(flight, error)
         self.tell_workers(in_redis)
         self._queues.pump(self._stream)
-
-    def fail_part(self, flight: Flight, first: int, count: int, error: NnpmError) -> int:
-        """Fails what is live among so many calls of a block from `first` on; returns how many were."""
-        if count == flight.count:
-            return self._fail_in(flight, [flight.calls], error)
-        offsets = [offset for offset in flight.calls.live() if first <= offset < first + count]
-        return self._fail_in(flight, [flight.calls.single(offset) for offset in offsets], error)
+        return failed
 
     def take_apart(self, flight: Flight, entry: Posted) -> None:
         """Makes a block of each call. Calls that were given up, though nobody has said so yet, end here."""
@@ -86,9 +80,8 @@ class Ends:
         for revision, numbers in given_up.items():
             self._workers.cancel(revision, numbers)
 
-    def _fail_in(self, flight: Flight, parts: Sequence[Calls], error: NnpmError) -> int:
-        """Fails what is live in parts of a block. The others of its calls have an end of their own on its way here."""
-        failed = sum([refuse(part, error) for part in parts])
+    def _fail(self, flight: Flight, error: NnpmError) -> int:
+        failed = refuse(flight.calls, error)
         self._meter.failed(flight, failed, error)
         if flight.span is not None:
             flight.span.end(error)

@@ -33,7 +33,7 @@ class Envelope:
         raw: list[bytes] = []
         body, claimed = b"", 0
         if flight.size > self._claim_above and flight.count == 1:
-            calls.claimable()
+            calls.claimable(layout is None)
             claimed = flight.size if layout is None else layout.size
         elif layout is not None:
             raw = calls.raw()

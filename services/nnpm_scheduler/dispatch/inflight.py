@@ -114,7 +114,7 @@ class InFlight:
         if flight.count == 1:
             return 0
         del self._flights[flight.number]
-        singles = [self._single(flight, offset) for offset in flight.calls.live()]
+        singles = [one for offset in flight.calls.live() if (one := self._single(flight, offset)) is not None]
         self._count(flight.revision, len(singles) - 1)
         at = entry.flights.index(flight)
         entry.flights[at : at + 1] = singles
@@ -124,8 +124,11 @@ class InFlight:
         flight.entry = None
         return flight.live - len(singles)
 
-    def _single(self, flight: Flight, offset: int) -> Flight:
-        calls = flight.calls.single(offset)
+    def _single(self, flight: Flight, offset: int) -> Flight | None:
+        try:
+            calls = flight.calls.single(offset)
+        except ValueError:
+            return None  # it ended meanwhile: a transport may have a thread of its own
         single = Flight(
             flight.number + offset,
             flight.nonce,

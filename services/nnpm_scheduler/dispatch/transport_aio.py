@@ -125,8 +125,8 @@ class AioCalls:
         for offset, call in enumerate(self._calls):
             call.place = (number, offset)
 
-    def claimable(self) -> None:
-        """Bodies are kept anyway."""
+    def claimable(self, whole: bool, /) -> None:
+        """Bodies are kept anyway, and the dispatch core redeems them."""
 
     def live(self) -> list[int]:
         """Offsets of the calls that somebody waits for."""
@@ -134,6 +134,8 @@ class AioCalls:
 
     def single(self, offset: int, /) -> "AioCalls":
         """One call, as a block."""
+        if self._calls[offset].outcome.done():
+            raise ValueError(offset)
         return AioCalls([self._calls[offset]])
 
     def answer(self, offset: int, count: int, head: bytes, raw: Raw, /) -> int:

@@ -63,7 +63,7 @@ class NativeTransport:
                 (number, offset, count, answered, status or b"")
                 for number, offset, count, answered, _, status in delivered.replies
             ]
-            dispatch.delivered(delivered.revision, landed, BatchFigures(*delivered.figures))
+            dispatch.delivered(delivered.revision, landed, BatchFigures(*delivered.figures), delivered.sent)
         if turn.cancelled:
             dispatch.cancel(turn.cancelled)
         if turn.calls:

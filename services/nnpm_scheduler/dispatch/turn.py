@@ -128,18 +128,13 @@ class Dispatch:
                 if answered:
                     sent += answered * reply.size
                     landed.append((flight.number, offset, count, answered, b""))
-        self._meter.sent(sent)
-        return self.delivered(revision, landed, figures)
+        return self.delivered(revision, landed, figures, sent)
 
-    def delivered(self, revision: str, replies: Iterable[Landed], figures: BatchFigures) -> int:
-        """One batch's replies have reached their calls, those that are a status have not yet; returns as `deliver`."""
+    def delivered(self, revision: str, replies: Sequence[Landed], figures: BatchFigures, sent: int) -> int:
+        """One batch's replies have reached their calls, in so many bytes; those that are a status have not yet."""
         wanted = 0
         for number, offset, count, answered, status in replies:
-            covering = self._inflight.covering(number, offset, count)
-            if status:
-                error = from_bytes(status)
-                wanted += sum([self._not_run(flight, first, part, error) for flight, first, part in covering])
-                continue
+            covering = self._inflight.covering(number, offset, count) if not status else ()
             for flight, _, _ in covering:
                 # A block that was taken apart meanwhile is counted piece by piece.
                 calls = answered if len(covering) == 1 else flight.live - len(flight.calls.live())
@@ -147,6 +142,12 @@ class Dispatch:
                     wanted += calls
                     self._meter.succeeded(flight, calls, figures)
                     self._ends.land(flight, calls)
+        # What was answered is counted by now, so that a block may be taken apart.
+        for number, offset, count, _, status in replies:
+            if status:
+                covering, error = self._inflight.covering(number, offset, count), from_bytes(status)
+                wanted += sum([self._not_run(flight, first, part, error) for flight, first, part in covering])
+        self._meter.sent(sent)
         if figures.requests:
             self._meter.ran(revision, figures)
         self._pump()
@@ -270,14 +271,15 @@ class Dispatch:
 
     def _not_run(self, flight: Flight, first: int, count: int, error: NnpmError) -> int:
         """A worker could not answer so many requests of a block: another one gets them, or their calls fail."""
-        if error.reason not in PUT_BACK:
-            return self._ends.fail_part(flight, first, count, error)
         entry, pieces = flight.entry, [flight]
-        if entry is None:
-            return 0  # it waits already
-        if count < flight.count:
+        again = error.reason in PUT_BACK
+        if entry is None and (again or count < flight.count):
+            return 0  # they wait again already, and will be run
+        if entry is not None and count < flight.count:
             self._ends.take_apart(flight, entry)
             pieces = [piece for piece, _, _ in self._inflight.covering(flight.number, first, count)]
+        if entry is None or not again:
+            return self._ends.fail(pieces, error)
         for piece in pieces:
             self._inflight.detach(piece)
         self._queues.give_back(entry, pieces)

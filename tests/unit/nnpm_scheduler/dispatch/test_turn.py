@@ -9,7 +9,7 @@ from google.rpc.status_pb2 import Status
 from nnpm.api.inference import inference_pb2 as pb
 from nnpm.errors import InvalidArgument, NnpmError, Unavailable
 from nnpm.queue.entry import Block
-from nnpm.rpc.status import from_status
+from nnpm.rpc.status import from_status, to_status
 from nnpm_scheduler.dispatch.replies import Reply
 from nnpm_scheduler.dispatch.routes import RouteTable
 from nnpm_scheduler.dispatch.transport_aio import AioCall, AioCalls, Failure
@@ -196,13 +196,47 @@ async def test_a_status_for_a_block_that_waits_again_fails_it_where_it_waits() -
     (block,) = core.blocks(entry)
     core.stream.open = False
     core.dispatch.put_back(entry)
-    assert core.fail(block, BROKEN, 0, 2) == 2
+    assert core.fail(block, BROKEN) == 3
+    core.stream.open = True
+    core.dispatch.opened()
+    assert core.stream.appended == []
+    assert reasons(calls) == ["INVALID_CONTENTS"] * 3
+    core.assert_balanced()
+
+
+async def test_a_status_for_a_part_of_a_block_that_waits_again_is_left_to_its_next_run() -> None:
+    core = Core()
+    calls = core.send(3)
+    (entry,) = core.write()
+    (block,) = core.blocks(entry)
+    core.stream.open = False
+    core.dispatch.put_back(entry)
+    assert core.fail(block, BROKEN, 0, 2) == 0
     core.stream.open = True
     core.dispatch.opened()
     (again,) = sent(core)
-    assert core.answer(again) == 1
-    assert reasons(calls[:2]) == ["INVALID_CONTENTS"] * 2
-    assert ids(calls[2:]) == ["2"]
+    core.answer(again)
+    assert ids(calls) == ["0", "1", "2"]
+    core.assert_balanced()
+
+
+async def test_replies_and_statuses_of_one_delivery_are_all_counted_in_any_order() -> None:
+    core = Core()
+    calls = core.send(6)
+    (block,) = sent(core)
+    status = to_status(BROKEN).SerializeToString()
+    size = len(block.raw[0]) // 6
+    first = Reply(block.number, block.nonce, 0, 2, b"", [block.raw[0][: 2 * size]])
+    last = Reply(block.number, block.nonce, 3, 3, b"", [block.raw[0][3 * size :]])
+    assert core.deliver(first, Reply(block.number, block.nonce, 2, 1, b"", (), status), last) == 6
+    assert ids([*calls[:2], *calls[3:]]) == ["0", "1", "3", "4", "5"]
+    assert reasons(calls[2:3]) == ["INVALID_CONTENTS"]
+    figures = core.statistics.of(REVISION)
+    assert (figures.success.count, figures.fail.count, core.sample("nnpm_requests_total", code="CANCELLED")) == (
+        5,
+        1,
+        0,
+    )
     core.assert_balanced()
 
 
