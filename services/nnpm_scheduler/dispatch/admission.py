@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from nnpm.errors import DeadlineExceeded, Internal, NnpmError
 from nnpm.queue.entry import Layout
+from nnpm.telemetry.logs import get_logger
 from nnpm_scheduler.dispatch.call import Calls
 from nnpm_scheduler.dispatch.header import read_header
 from nnpm_scheduler.dispatch.routes import RevisionRoute, Routes
@@ -27,10 +29,25 @@ class Admission:
         self._routes = routes
         self._signatures: dict[str, Checked] = {}
         self._admitted: dict[bytes, Admitted] = {}
+        self._log = get_logger("admission")
         routes.watch(self._routes_changed)
 
     def admit(self, calls: Calls) -> Admitted:
-        """Where a block goes; raises what its calls are refused with."""
+        """Where a block goes. Raises NnpmError: what its calls are refused with."""
+        if calls.timeout is not None and calls.timeout <= 0:
+            raise DeadlineExceeded("DEADLINE_EXCEEDED", "the call's deadline had passed when it arrived")
+        try:
+            return self._known(calls)
+        except NnpmError:
+            raise
+        except Exception as error:
+            # A fault of ours that one request brings out must not take its turn's other calls with it.
+            self._log.exception("a call could not be admitted for a fault of the scheduler")
+            raise Internal(
+                "INTERNAL_ERROR", f"a fault inside the scheduler ({type(error).__name__}); its log has the details"
+            ) from error
+
+    def _known(self, calls: Calls) -> Admitted:
         header = calls.header
         admitted = self._admitted.get(header) if header else None
         if admitted is None:

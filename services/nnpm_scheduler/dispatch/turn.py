@@ -11,9 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nnpm.errors import DeadlineExceeded, Internal, NnpmError, Unavailable
+from nnpm.errors import NnpmError, Unavailable
 from nnpm.rpc.status import from_bytes
-from nnpm.telemetry.logs import get_logger
 from nnpm_scheduler.dispatch.admission import Admission, Admitted
 from nnpm_scheduler.dispatch.alarms import Alarms
 from nnpm_scheduler.dispatch.audit import Workers
@@ -72,7 +71,6 @@ class Dispatch:
         self._ends = Ends(inflight, self._queues, meter)
         self._alarms = Alarms(inflight, self._near_deadline, self._past_deadline)
         self._stopping = False
-        self._log = get_logger("dispatch")
         self.audit_wanted = asyncio.Event()
         """Set when entries may be lost or in dead hands; the auditor waits for it."""
 
@@ -235,18 +233,7 @@ class Dispatch:
     def _admit(self, calls: Calls) -> Admitted:
         if self._stopping:
             raise stopping()
-        if calls.timeout is not None and calls.timeout <= 0:
-            raise DeadlineExceeded("DEADLINE_EXCEEDED", "the call's deadline had passed when it arrived")
-        try:
-            return self._admission.admit(calls)
-        except NnpmError:
-            raise
-        except Exception as error:
-            # A fault of ours that one request brings out must not take its turn's other calls with it.
-            self._log.exception("a call could not be admitted for a fault of the scheduler")
-            raise Internal(
-                "INTERNAL_ERROR", f"a fault inside the scheduler ({type(error).__name__}); its log has the details"
-            ) from error
+        return self._admission.admit(calls)
 
     def _refuse(self, calls: Calls, span: CallSpan | None, error: NnpmError) -> None:
         self._meter.refused(error, refuse(calls, error))

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -10,6 +11,7 @@ from nnpm.api.inference import inference_pb2 as pb
 from nnpm.errors import NnpmError, Unavailable
 from nnpm.rpc.status import from_call
 from nnpm.settings import ServiceSettings
+from nnpm.tensors.signature import Signature, TensorSpec
 from nnpm_scheduler.dispatch.held import Bounds
 from nnpm_scheduler.dispatch.window import MOST_IN_ENTRY, OPEN_PER_REPLICA
 from support.front import (
@@ -115,6 +117,19 @@ async def test_a_large_body_stays_in_the_scheduler_and_is_redeemed(redis_url: st
         assert answer.raw_output_contents[0] == pb.ModelInferRequest.FromString(body).raw_input_contents[0]
         assert worker.entries[0].blocks[0].raw == ()
         assert worker.seen[0].claimed == len(answer.raw_output_contents[0])
+
+
+async def test_a_large_body_that_has_to_be_parsed_is_redeemed_whole(redis_url: str) -> None:
+    texts = Signature((TensorSpec("x", "BYTES", (-1,)),), (TensorSpec("y", "BYTES", (-1,)),))
+    request = pb.ModelInferRequest(model_name="acme-echo", id="long")
+    request.inputs.add(name="x", datatype="BYTES", shape=[1])
+    request.raw_input_contents.append((5_000).to_bytes(4, "little") + bytes(5_000))
+    body = request.SerializeToString()
+    async with running_front(redis_url, claim_above=1_000) as front, HandWorker(front) as worker:
+        front.routes.replace(table(replace(revision(), signature=texts)))
+        answer = pb.ModelInferResponse.FromString(await front.infer(body))
+        assert (answer.id, answer.raw_output_contents) == ("long", request.raw_input_contents)
+        assert (worker.seen[0].layout, worker.seen[0].claimed, worker.seen[0].body) == (None, len(body), body)
 
 
 async def test_a_claim_cannot_be_redeemed_without_its_nonce_or_after_the_answer(redis_url: str) -> None:
