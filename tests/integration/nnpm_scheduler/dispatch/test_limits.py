@@ -82,7 +82,7 @@ async def test_workers_are_told_of_a_cancelled_call_that_one_has_in_hand(redis_u
 
 async def test_memory_is_bounded_and_the_refusal_says_when_to_retry(redis_url: str) -> None:
     size = len(echo_request())
-    bounds = Bounds(total_bytes=2 * size, source_bytes=2 * size, calls=100)
+    bounds = Bounds(total_bytes=5 * size // 2, source_bytes=5 * size // 2, calls=100)
     async with running_front(redis_url, bounds=bounds) as front:
         calls = [asyncio.create_task(front.infer(echo_request())) for _ in range(2)]
         await eventually(lambda: front.calls() == 2)
@@ -96,7 +96,7 @@ async def test_memory_is_bounded_and_the_refusal_says_when_to_retry(redis_url: s
 
 async def test_one_connection_cannot_take_all_the_memory(redis_url: str) -> None:
     size = len(echo_request())
-    bounds = Bounds(total_bytes=100 * size, source_bytes=2 * size, calls=100)
+    bounds = Bounds(total_bytes=100 * size, source_bytes=5 * size // 2, calls=100)
     async with running_front(redis_url, bounds=bounds) as front, front.channel() as channel:
         infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
         greedy = [asyncio.ensure_future(infer(echo_request(), timeout=10)) for _ in range(2)]
