@@ -39,18 +39,19 @@ class MissingPartError(Exception):
     """A part could not be brought; the message says why and what to do."""
 
 
-def project_environment() -> Path:
-    """The Python of .venv-test: the project (editable), its test tools, and stubs that fit the protos."""
-    python = VENV / "bin" / "python"
+def project_environment(group: str = "test") -> Path:
+    """The Python of .venv-GROUP: the project (editable), a dependency group, and stubs that fit the protos."""
+    folder = ROOT / f".venv-{group}"
+    python = folder / "bin" / "python"
     wanted = sys.version + _digest("pyproject.toml")
-    if not _is(VENV / "complete", wanted):
-        make_venv(VENV)
-        pip(python, "install", "--editable", f"{ROOT}[all]", "--group", f"{ROOT / 'pyproject.toml'}:test")
-        (VENV / "complete").write_text(wanted)
+    if not _is(folder / "complete", wanted):
+        make_venv(folder)
+        pip(python, "install", "--editable", f"{ROOT}[all]", "--group", f"{ROOT / 'pyproject.toml'}:{group}")
+        (folder / "complete").write_text(wanted)
     wanted = _digest("protos/**/*.proto", "scripts/stubs.py")
-    if not _is(VENV / "stubs", wanted) or not (ROOT / "libs/nnpm/api/__init__.py").exists():
+    if not _is(folder / "stubs", wanted) or not (ROOT / "libs/nnpm/api/__init__.py").exists():
         _run([python, "scripts/stubs.py"], cwd=ROOT)
-        (VENV / "stubs").write_text(wanted)
+        (folder / "stubs").write_text(wanted)
     return python
 
 
