@@ -1,4 +1,4 @@
-"""Brings what the suites need: the project's own environment, Redis, MinIO, ghz, Go's protobuf plugins, kserve.
+"""Brings what the suites need: the project's own environment, Redis, MinIO, versitygw, ghz, Go's protobuf plugins, kserve.
 
 What is built goes once into a cache folder outside the repository: `NNPM_TOOLS`, or nnpm/tools in the user's cache.
 """
@@ -20,6 +20,8 @@ TOOLS = Path(
 GO_PROGRAMS = {
     # archived upstream; no binary is published any more
     "minio": "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c",
+    # an S3 that is not MinIO
+    "versitygw": "github.com/versity/versitygw/cmd/versitygw@v1.8.0",
     "ghz": "github.com/bojand/ghz/cmd/ghz@v0.120.0",
     "protoc-gen-go": "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.10",
     "protoc-gen-go-grpc": "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1",

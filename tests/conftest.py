@@ -1,4 +1,4 @@
-"""Fixtures for every suite: a real Redis, a real MinIO, a whole mesh; each a session's, per xdist worker."""
+"""Fixtures for every suite: a real Redis, real S3 servers, a whole mesh; each a session's, per xdist worker."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -12,6 +12,7 @@ from support import models
 from support.mesh import Mesh
 from support.minio_server import MinioServer
 from support.redis_server import RedisServer
+from support.versity_server import VersityServer
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +45,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
-    """A running MinIO, shared by a session's tests: use `minio_bucket`."""
+    """A running MinIO, shared by a session's tests: make buckets of your own."""
     server = MinioServer(tmp_path_factory.mktemp("minio"))
     try:
         yield server.start()
@@ -52,10 +53,14 @@ def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServ
         server.stop()
 
 
-@pytest.fixture
-def minio_bucket(minio_server: MinioServer) -> str:
-    """The name of a new bucket."""
-    return minio_server.make_bucket()
+@pytest.fixture(scope="session")
+def versity_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VersityServer]:
+    """A running Versity gateway, an S3 that is not MinIO, shared likewise."""
+    server = VersityServer(tmp_path_factory.mktemp("versity"))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -88,13 +88,13 @@ def open_store(settings: ArtifactSettings, stack: AsyncExitStack) -> PackStore:
     store: PackStore
     if url.startswith("s3:"):
         # Importing minio takes a fifth of the time in which a service on a local store is back after a crash.
-        from nnpm_artifact.minio_store import Bucket, MinioStore  # noqa: PLC0415
+        from nnpm_artifact.s3_store import Bucket, S3Store  # noqa: PLC0415
 
         staging = settings.artifact_staging_dir
         if staging is None:
             staging = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nnpm-artifact-"))) / "staging"
         key, secret = settings.artifact_s3_access_key, settings.artifact_s3_secret_key.get_secret_value()
-        store = MinioStore(Bucket.parse(url), key, secret, staging)
+        store = S3Store(Bucket.parse(url), key, secret, staging)
     elif url.startswith("file:"):
         store = LocalStore(Path(unquote(urlsplit(url).path)))
     else:
