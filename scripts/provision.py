@@ -1,4 +1,4 @@
-"""Brings what the suites need: the project's own environment, Redis, MinIO, versitygw, ghz, Go's protobuf plugins, kserve.
+"""Brings what the suites need: the project's own environment, Redis, S3 servers, ghz, Go's protobuf plugins, kserve.
 
 What is built goes once into a cache folder outside the repository: `NNPM_TOOLS`, or nnpm/tools in the user's cache.
 """
