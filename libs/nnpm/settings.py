@@ -112,7 +112,7 @@ class ServiceSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Where values come from, the first one first; flags go before all of them."""
-        return init_settings, env_settings, FilesSource(settings_cls)
+        return init_settings, FilesSource(settings_cls), env_settings
 
     @property
     def tls(self) -> Tls:
