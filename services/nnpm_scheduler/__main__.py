@@ -10,8 +10,7 @@ from opentelemetry import trace
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from nnpm.errors import Unavailable
-from nnpm.queue.connection import check_redis, connect
+from nnpm.queue.connection import connect, wait_for_redis
 from nnpm.queue.schedulers import LEASE, LiveScheduler, SchedulerListing
 from nnpm.rpc.run import run_service
 from nnpm.telemetry.logs import get_logger
@@ -32,9 +31,6 @@ from nnpm_scheduler.dispatch.transport_aio import AioTransport
 from nnpm_scheduler.dispatch.turn import Dispatch
 from nnpm_scheduler.listeners import Listeners
 from nnpm_scheduler.settings import SchedulerSettings
-
-RETRY = 0.25
-"""Seconds between two looks for a Redis that was not there at the start."""
 
 
 async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
@@ -101,7 +97,7 @@ async def _run(
     """Everything that goes on at the same time, until `stop`; then the way down, clients before workers."""
     control_stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(work) for work in (_queue(redis, stream), *(watch() for watch in watching))]
+        running = [tasks.create_task(work) for work in (_queue(redis, stream, stop), *(watch() for watch in watching))]
         readiness = tasks.create_task(listeners.show_readiness())
         controlling = tasks.create_task(control.run(control_stop))
         await stop.wait()
@@ -115,19 +111,10 @@ async def _run(
             task.cancel()
 
 
-async def _queue(redis: Redis, stream: Stream) -> None:
+async def _queue(redis: Redis, stream: Stream, stop: asyncio.Event) -> None:
     """The queue's connection: nothing is written to a Redis before it was found fit."""
-    log = get_logger("queue")
-    told = False
-    while True:
-        try:
-            await check_redis(redis)
-            break
-        except Unavailable as error:
-            if not told:
-                log.warning(error.message, hint=error.hint)
-                told = True
-            await asyncio.sleep(RETRY)
+    if not await wait_for_redis(redis, stop):
+        return
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(stream.write())
         tasks.create_task(stream.keep())
