@@ -6,12 +6,13 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from nnpm.queue.connection import connect
 from nnpm.rpc import health
+from nnpm.rpc.tls import Tls
 
 
-async def is_serving(address: str, timeout: float = 1.0) -> bool:
+async def is_serving(address: str, timeout: float = 1.0, tls: Tls | None = None) -> bool:
     """Ask whoever listens at `address`, within `timeout` seconds: gRPC's health check, or PING for a Redis URL."""
     if not address.startswith(("redis://", "rediss://", "unix://")):
-        return await health.is_serving(address, timeout)
+        return await health.is_serving(address, timeout, tls=tls)
     try:
         async with asyncio.timeout(timeout):
             return await _redis_answers(address)
@@ -19,9 +20,9 @@ async def is_serving(address: str, timeout: float = 1.0) -> bool:
         return False
 
 
-async def all_serving(addresses: tuple[str, ...], timeout: float = 1.0) -> bool:
+async def all_serving(addresses: tuple[str, ...], timeout: float = 1.0, *, tls: Tls | None = None) -> bool:
     """Whether every one of `addresses` serves; they are asked at the same time."""
-    return all(await asyncio.gather(*(is_serving(address, timeout) for address in addresses)))
+    return all(await asyncio.gather(*(is_serving(address, timeout, tls) for address in addresses)))
 
 
 async def _redis_answers(url: str) -> bool:

@@ -63,6 +63,12 @@ def plan_mesh(
     """
     if workers < 0 or workers > 999:
         raise InvalidArgument("INVALID_SETTINGS", f"--workers must lie between 0 and 999, not {workers}")
+    if environ.get("NNPM_TLS_CERT") and not environ.get("NNPM_TLS_CA"):
+        raise InvalidArgument(
+            "INVALID_SETTINGS",
+            "NNPM_TLS_CERT is set and NNPM_TLS_CA is not, so the services of the mesh could not call each other",
+            hint=f"name the authority's certificate in NNPM_TLS_CA; the certificate must be valid for {HOST}",
+        )
     addresses = Addresses(
         scheduler=f"{HOST}:{ports.data}",
         control=f"{HOST}:{ports.control}",

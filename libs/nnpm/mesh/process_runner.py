@@ -8,6 +8,7 @@ from nnpm.errors import Unavailable
 from nnpm.mesh.child import Child
 from nnpm.mesh.health import all_serving
 from nnpm.mesh.plan import ProcessPlan
+from nnpm.rpc.tls import Tls
 
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
@@ -43,6 +44,7 @@ class ProcessRunner:
         self._on_line = on_line
         self._on_pid = on_pid
         self._report = report
+        self._tls = Tls.from_environment(plan.environment)
         self._child: Child | None = None
         self._stopping = asyncio.Event()
         self._gone = asyncio.Event()
@@ -126,7 +128,7 @@ class ProcessRunner:
             self._on_line(line)
 
     async def _watch_health(self, begun: float) -> None:
-        while not await all_serving(self._plan.health_at):  # noqa: ASYNC110 -- another process tells by answering
+        while not await all_serving(self._plan.health_at, tls=self._tls):  # noqa: ASYNC110 -- another process tells by answering
             await asyncio.sleep(POLL)
         self._healthy_since = time.monotonic()
         self._report("info", f"{self._plan.name} is healthy after {self._healthy_since - begun:.1f} s")

@@ -25,7 +25,10 @@ def own_address(listen: str) -> str:
 
 
 async def is_serving(address: str, timeout: float = 1.0, *, tls: Tls | None = None) -> bool:
-    """Whether `address` (`host:port` or `unix:/path`) answers SERVING within `timeout` seconds."""
+    """Whether `address` (`host:port` or `unix:/path`) answers SERVING within `timeout` seconds.
+
+    Sockets of this machine are asked in the clear, as they are served.
+    """
     try:
         async with asyncio.timeout(timeout):
             return await _accepts(address) and await _serves(address, timeout, tls)
@@ -51,7 +54,7 @@ async def _accepts(address: str) -> bool:
 
 
 async def _serves(address: str, timeout: float, tls: Tls | None) -> bool:
-    credentials = tls.channel_credentials() if tls else None
+    credentials = tls.channel_credentials() if tls and not address.startswith("unix:") else None
     options = [("grpc.use_local_subchannel_pool", 1)]
     if credentials is None:
         channel = grpc.aio.insecure_channel(address, options=options)

@@ -1,8 +1,10 @@
 """Credentials from PEM files, and the rule which addresses may be listened on without them."""
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import grpc
 
@@ -20,6 +22,14 @@ class Tls:
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
             raise InvalidArgument("INVALID_SETTINGS", "NNPM_TLS_CERT and NNPM_TLS_KEY go together; one is missing")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """NNPM_TLS_CERT, NNPM_TLS_KEY and NNPM_TLS_CA, as far as they are set, for whoever is no service."""
+        cert, key, ca = (
+            Path(value) if (value := environ.get(f"NNPM_TLS_{name}", "")) else None for name in ("CERT", "KEY", "CA")
+        )
+        return cls(cert, key, ca)
 
     def server_credentials(self) -> grpc.ServerCredentials | None:
         """Credentials to serve with, or None without a certificate. With `ca`, clients must show a certificate too."""
