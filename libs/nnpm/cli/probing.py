@@ -101,4 +101,3 @@ def _addresses(service: str, data: Path | None, environ: Mapping[str, str]) -> t
         )
     mesh = find_mesh(data, environ)
     return tuple(getattr(mesh, name) for name in names)
-
