@@ -11,6 +11,7 @@ import nnpm
 from support import models
 from support.mesh import Mesh
 from support.minio_server import MinioServer
+from support.postgres_server import PostgresServer
 from support.redis_server import RedisServer
 from support.versity_server import VersityServer
 
@@ -41,6 +42,35 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
         yield server.start()
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running PostgreSQL, shared by a session's tests: use `database_url`, or a database of your own."""
+    server = PostgresServer()
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL for this test alone, to be shut down, killed and started again."""
+    server = PostgresServer(durable=True)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/database.db"
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.make_database()
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ from nnpm_artifact.pack_store import PackStore
 from nnpm_artifact.reading import ChunkReader
 from nnpm_artifact.recovery import Recovery
 from nnpm_artifact.references import References
+from nnpm_artifact.seat import Seat, seat_of
 from nnpm_artifact.service import SERVICE, ArtifactService
 from nnpm_artifact.settings import ArtifactSettings
 from nnpm_artifact.threads import Threads
@@ -42,14 +43,14 @@ async def serve(settings: ArtifactSettings, stop: asyncio.Event) -> None:
         metrics = Metrics()
         metrics.serve(settings.metrics_listen, insecure=settings.insecure)
         store = open_store(settings, stack)
-        database = open_database(settings, stack)
+        database = await open_database(settings, stack, stop)
         threads, asking = Threads(), Threads(1)
         stack.callback(threads.close)
         stack.callback(asking.close)
         flushes = Flushes()
         stack.push_async_callback(flushes.close)
         readiness = Readiness(Dependencies(store, database, asking).check)
-        ledger = PackLedger(store, database, threads, flushes, wall_clock)
+        ledger = PackLedger(store, database, threads, flushes, wall_clock, seat=seat_of(settings.artifact_listen))
 
         await readiness.wait(stop)
         if stop.is_set():
@@ -78,8 +79,10 @@ async def serve(settings: ArtifactSettings, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(readiness.watch(stop, server.set_serving))
             upkeep = tasks.create_task(Upkeep(collection, settings.artifact_garbage_interval_seconds).run())
+            seat = tasks.create_task(Seat(ledger).run())
             await stop.wait()
             upkeep.cancel()
+            seat.cancel()
 
 
 def open_store(settings: ArtifactSettings, stack: AsyncExitStack) -> PackStore:
@@ -107,11 +110,11 @@ def open_store(settings: ArtifactSettings, stack: AsyncExitStack) -> PackStore:
     return store
 
 
-def open_database(settings: ArtifactSettings, stack: AsyncExitStack) -> Database:
-    """The index, with this version's schema. Raises FailedPrecondition DATABASE_TOO_NEW."""
+async def open_database(settings: ArtifactSettings, stack: AsyncExitStack, stop: asyncio.Event) -> Database:
+    """The index, with this version's schema, once it is there. Raises FailedPrecondition DATABASE_TOO_NEW."""
     database = Database("artifact", settings.artifact_database_url, Path(__file__).with_name("migrations"))
     stack.callback(database.close)
-    database.migrate()
+    await database.migrate_when_there(stop)
     return database
 
 

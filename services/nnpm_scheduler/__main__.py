@@ -58,6 +58,7 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
             registry_address=settings.registry_address,
             routes=routes,
             dispatch=dispatch,
+            stop=stop,
             tls=settings.tls,
         )
         closing.push_async_callback(control.close)

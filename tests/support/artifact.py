@@ -116,13 +116,20 @@ class StumblingStore:
 
 
 class ArtifactRooms:
-    """All of the domain over a store and an SQLite database, as `__main__` composes it."""
+    """All of the domain over a store and a database, as `__main__` composes it."""
 
     def __init__(
-        self, pack_store: PackStore, database: Path, clock: Callable[[], int], *, lease_s: int = 3600, grace_s: int = 0
+        self,
+        pack_store: PackStore,
+        database_url: str,
+        clock: Callable[[], int],
+        *,
+        lease_s: int = 3600,
+        grace_s: int = 0,
     ) -> None:
         self.store = store = StumblingStore(pack_store)
-        self.database = Database("artifact", f"sqlite:///{database}", MIGRATIONS)
+        self.database_url = database_url
+        self.database = Database("artifact", database_url, MIGRATIONS)
         self.database.migrate()
         self.threads = Threads()
         self.flushes = Flushes()
