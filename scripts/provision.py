@@ -27,6 +27,9 @@ GO_PROGRAMS = {
     "protoc-gen-go-grpc": "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1",
 }
 
+# Runs images where there is no registry and no daemon; Debian's names.
+CONTAINER_PACKAGES = ["podman", "buildah", "runc", "debootstrap", "iptables", "aardvark-dns"]
+
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv-test"
 
@@ -90,6 +93,22 @@ def redis(python: Path) -> str:
         _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "redis-server"])
         return "redis-server of the system's packages"
     raise MissingPartError("no Redis: put redis-server or valkey-server on PATH (`apt install redis-server`)")
+
+
+def containers() -> str:
+    """Bring what runs containers; why they cannot be run here, "" when they can."""
+    if os.geteuid() != 0:
+        return "containers are run as root, and this is another user"
+    if all(shutil.which(name) for name in ("podman", "runc", "debootstrap", "iptables")):
+        return ""
+    if not shutil.which("apt-get"):
+        return "no podman, and no apt-get that could bring it"
+    try:
+        _run(["apt-get", "update", "-q"])
+        _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *CONTAINER_PACKAGES])
+    except MissingPartError as error:
+        return f"podman could not be installed: {str(error).splitlines()[0]}"
+    return ""
 
 
 def venv(name: str) -> Path:
