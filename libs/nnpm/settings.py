@@ -9,7 +9,7 @@ A service adds its own fields in its `settings.py`. Names, units and defaults st
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -30,19 +30,24 @@ class FilesSource(PydanticBaseSettingsSource):
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """A setting's value, or None. Raises InvalidArgument INVALID_SETTINGS."""
         variable = f"{self.config['env_prefix']}{field_name}".upper()
-        path = os.environ.get(f"{variable}_FILE")
-        if not path:
-            return None, field_name, False
-        if os.environ.get(variable):
-            raise InvalidArgument(
-                "INVALID_SETTINGS", f"settings are wrong: {variable} and {variable}_FILE are both set; keep one"
-            )
-        return _setting_in(Path(path), f"{variable}_FILE"), field_name, False
+        return value_in_file(os.environ, variable), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         """Every setting that a file holds."""
         values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
         return {name: value for name, value in values.items() if value is not None}
+
+
+def value_in_file(environ: Mapping[str, str], variable: str) -> str | None:
+    """What stands in the file that `VARIABLE_FILE` names, None where none is. Raises InvalidArgument INVALID_SETTINGS."""
+    path = environ.get(f"{variable}_FILE")
+    if not path:
+        return None
+    if environ.get(variable):
+        raise InvalidArgument(
+            "INVALID_SETTINGS", f"settings are wrong: {variable} and {variable}_FILE are both set; keep one"
+        )
+    return _setting_in(Path(path), f"{variable}_FILE")
 
 
 def _setting_in(path: Path, variable: str) -> str:
