@@ -65,12 +65,19 @@ def own_postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database, of each kind in turn."""
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes empty databases and answers their URLs; of each kind in turn."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/database.db"
+        numbers = itertools.count()
+        return lambda: f"sqlite:///{tmp_path}/database-{next(numbers)}.db"
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    return server.make_database()
+    return server.make_database
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str]) -> str:
+    """The URL of an empty database, of each kind in turn."""
+    return new_database()
 
 
 @pytest.fixture(scope="session")

@@ -126,6 +126,7 @@ class ArtifactRooms:
         *,
         lease_s: int = 3600,
         grace_s: int = 0,
+        seat: str = "one",
     ) -> None:
         self.store = store = StumblingStore(pack_store)
         self.database_url = database_url
@@ -133,7 +134,7 @@ class ArtifactRooms:
         self.database.migrate()
         self.threads = Threads()
         self.flushes = Flushes()
-        self.ledger = PackLedger(store, self.database, self.threads, self.flushes, clock)
+        self.ledger = PackLedger(store, self.database, self.threads, self.flushes, clock, seat=seat)
         self.uploads = Uploads(self.database, self.flushes, clock, lease_ms=lease_s * 1000)
         self.reader = ChunkReader(store, self.database, self.threads)
         self.intakes = Intakes(self.database, self.ledger, self.uploads, self.flushes, self.threads)

@@ -12,6 +12,7 @@ from nnpm_artifact.pack_store import PackStore
 from nnpm_artifact.s3_store import Bucket, S3Store
 from support.artifact import ArtifactClient
 from support.artifact_process import ArtifactProcess
+from support.postgres_server import PostgresServer
 from support.s3_server import S3Server
 
 S3_SERVERS = ("minio", "versity")
@@ -32,11 +33,15 @@ def pack_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PackS
     store.close()
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[*STORES, "postgresql"])
 def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    """NNPM_* that name an empty store, of each kind in turn."""
+    """NNPM_* that name an empty store, of each kind in turn over SQLite, and a local one over PostgreSQL."""
+    local = {"NNPM_ARTIFACT_STORE": (tmp_path / "packs").as_uri()}
     if request.param == "local":
-        return {"NNPM_ARTIFACT_STORE": (tmp_path / "packs").as_uri()}
+        return local
+    if request.param == "postgresql":
+        database: PostgresServer = request.getfixturevalue("postgres_server")
+        return local | {"NNPM_ARTIFACT_DATABASE_URL": database.make_database()}
     server = _server(request)
     return server.settings(server.make_bucket())
 

@@ -112,7 +112,7 @@ def test_a_database_of_another_kind_is_refused(url: str, migrations: Path) -> No
     assert refused.value.reason == "INVALID_SETTINGS"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
 async def test_a_full_disk_is_said_to_be_full(database: Database) -> None:
     def fill(connection: Connection) -> None:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
