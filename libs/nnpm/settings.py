@@ -39,7 +39,7 @@ class FilesSource(PydanticBaseSettingsSource):
 
 
 def value_in_file(environ: Mapping[str, str], variable: str) -> str | None:
-    """What stands in the file that `VARIABLE_FILE` names, None where none is. Raises InvalidArgument INVALID_SETTINGS."""
+    """What stands in the file that `VARIABLE_FILE` names; None where none is. Raises InvalidArgument."""
     path = environ.get(f"{variable}_FILE")
     if not path:
         return None
