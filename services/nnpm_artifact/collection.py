@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from nnpm.errors import DataLoss
+from nnpm.errors import DataLoss, NotFound
 from nnpm.sql.database import Database
 from nnpm.telemetry.logs import get_logger
 from nnpm_artifact.clock import Clock
@@ -104,6 +104,8 @@ class Collection:
             after = old.id
             try:
                 added += await self._rewrite_pack(old)
+            except NotFound:
+                continue  # another process has rewritten it since
             except DataLoss as error:
                 self._log.error("a pack cannot be rewritten, it stays as it is", pack=old.name, error=str(error))
         return added

@@ -1,7 +1,7 @@
 """The promise of a pack store: whole, immutable objects under names that are never used twice.
 
-One suite of tests runs against every store (tests/unit/nnpm_artifact/test_local_store.py and the integration tests of
-MinIO share it). All methods block and may be called from several threads; callers run them in an executor.
+One suite of tests, tests/integration/nnpm_artifact/test_pack_stores.py, runs against every store and two S3 servers.
+All methods block and may be called from several threads; callers run them in an executor.
 """
 
 from collections.abc import Iterator

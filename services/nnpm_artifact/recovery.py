@@ -8,7 +8,7 @@ from itertools import islice
 
 from sqlalchemy import Connection
 
-from nnpm.errors import DataLoss, FailedPrecondition
+from nnpm.errors import DataLoss, FailedPrecondition, NotFound
 from nnpm.sql.database import Database
 from nnpm.telemetry.logs import get_logger
 from nnpm_artifact.pack_store import PackStore, StoredPack
@@ -60,12 +60,16 @@ class Recovery:
         try:
             footer = await self._threads.run(read_footer, self._store, stored.name, stored.size)
             await self._database.write(self._index, stored, footer)
+        except NotFound:
+            return False  # collected since it was listed, by another process
         except (DataLoss, FailedPrecondition) as error:
             self._log.error("a pack was left out of the index", pack=stored.name, error=str(error))
             return False
         return True
 
     def _index(self, connection: Connection, stored: StoredPack, footer: Footer) -> None:
+        if pack_rows.known(connection, stored.name) or facts.is_whole(connection):
+            return  # another process builds the index as well, and was faster
         namespace_id = make_namespace(connection, footer.namespace)
         content = stored_bytes(footer.entries)
         pack = pack_rows.begin(connection, stored.name, namespace_id, footer.kind, size=stored.size, content=content)

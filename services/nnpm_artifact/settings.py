@@ -12,7 +12,8 @@ class ArtifactSettings(ServiceSettings):
 
     artifact_listen: str = Field("127.0.0.1:8102", description="Where to serve gRPC: `host:port` or `unix:/path`.")
     artifact_database_url: str = Field(
-        "sqlite:///artifact/artifact.db", description="SQLAlchemy URL of the index of chunks: SQLite so far."
+        "sqlite:///artifact/artifact.db",
+        description="URL of the index of chunks: `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`.",
     )
     artifact_store: str = Field(
         "file:artifact/packs",

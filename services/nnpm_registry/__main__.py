@@ -36,7 +36,8 @@ async def serve(settings: RegistrySettings, stop: asyncio.Event) -> None:
         metrics.serve(settings.metrics_listen, insecure=settings.insecure)
         database = Database("registry", settings.registry_database_url, _MIGRATIONS)
         stack.callback(database.close)
-        database.migrate()
+        if await database.migrate_when_there(stop) is None:
+            return
 
         channel = open_channel(
             settings.artifact_address, tls=settings.tls, max_message_bytes=settings.max_message_bytes

@@ -10,7 +10,8 @@ class RegistrySettings(ServiceSettings):
 
     registry_listen: str = Field("127.0.0.1:8101", description="Where to serve gRPC: `host:port` or `unix:/path`.")
     registry_database_url: str = Field(
-        "sqlite:///registry/registry.db", description="SQLAlchemy URL of the database of packages: SQLite so far."
+        "sqlite:///registry/registry.db",
+        description="URL of the database of packages: `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`.",
     )
     registry_draft_seconds: int = Field(
         24 * 3600, ge=1, description="How long a draft, or a refused version, is kept, seconds."

@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from nnpm.errors import FailedPrecondition, Unavailable
-from nnpm.queue.connection import check_redis, connect
+from nnpm.errors import FailedPrecondition
+from nnpm.queue.connection import connect, wait_for_redis
 from nnpm.queue.schedulers import LEASE, LiveScheduler, SchedulerListing
 from nnpm.rpc.run import run_service
 from nnpm.telemetry import traces
@@ -41,9 +41,6 @@ from nnpm_scheduler.settings import SchedulerSettings
 if TYPE_CHECKING:
     from nnpm_wire import Front
 
-RETRY = 0.25
-"""Seconds between two looks for a Redis that was not there at the start."""
-
 
 async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
     """Runs until `stop` is set, then drains."""
@@ -69,7 +66,7 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as closing:
         closing.push_async_callback(redis.aclose)
         if provider is not None:
-            closing.callback(provider.shutdown)
+            closing.callback(traces.end, provider)
         control = await open_control(
             scheduler=scheduler,
             redis=redis,
@@ -77,6 +74,7 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
             registry_address=settings.registry_address,
             routes=routes,
             dispatch=dispatch,
+            stop=stop,
             tls=settings.tls,
         )
         closing.push_async_callback(control.close)
@@ -123,7 +121,7 @@ async def _run(
     """Everything that goes on at the same time, until `stop`; then the way down, clients before workers."""
     control_stop = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(work) for work in (_queue(redis, stream), *(watch() for watch in watching))]
+        running = [tasks.create_task(work) for work in (_queue(redis, stream, stop), *(watch() for watch in watching))]
         readiness = tasks.create_task(listeners.show_readiness())
         controlling = tasks.create_task(control.run(control_stop))
         await stop.wait()
@@ -137,20 +135,10 @@ async def _run(
             task.cancel()
 
 
-async def _queue(redis: Redis, stream: Stream) -> None:
+async def _queue(redis: Redis, stream: Stream, stop: asyncio.Event) -> None:
     """The queue's connection: nothing is written to a Redis before it was found fit."""
-    log = get_logger("queue")
-    told = False
-    while True:
-        try:
-            await check_redis(redis)
-            break
-        except Unavailable as error:
-            if not told:
-                log.warning(error.message, hint=error.hint)
-                told = True
-            await asyncio.sleep(RETRY)
-    await stream.keep()
+    if await wait_for_redis(redis, stop):
+        await stream.keep()
 
 
 def _front(settings: SchedulerSettings, scheduler: str) -> "Front | None":

@@ -113,15 +113,16 @@ class Listeners:
         return listen if self._behind is None else f"unix:{self._behind.name}/{role}"
 
     def _open_front(self, front: "Front", listen: str, role: Literal["data", "mesh"]) -> str:
-        tls = self._settings.tls
-        check_listen(listen, secure=tls.cert is not None, insecure_allowed=self._settings.insecure)
+        # A socket of this machine is guarded by its folder's rights, and no certificate names it.
+        tls = None if listen.startswith("unix:") else self._settings.tls.server_pem()
+        check_listen(listen, secure=tls is not None, insecure_allowed=self._settings.insecure)
         if listen.startswith("unix:"):
             # A socket file left by a killed process would keep the address; a live one is caught by its owner's lock.
             with suppress(FileNotFoundError):
                 Path(listen.removeprefix("unix:")).unlink()
         try:
             upstream = self._address(listen, role).removeprefix("unix:")
-            return front.listen(listen, upstream=upstream, role=role, tls=tls.server_pem())
+            return front.listen(listen, upstream=upstream, role=role, tls=tls)
         except OSError as error:
             raise Unavailable(
                 "ADDRESS_IN_USE",

@@ -19,7 +19,8 @@ class SchedulerSettings(ServiceSettings):
     )
     mesh_advertise: str = Field("", description="Where workers reach `mesh_listen`; empty = as it says.")
     scheduler_database_url: str = Field(
-        "sqlite:///scheduler/scheduler.db", description="SQLAlchemy URL of the database of deployments: SQLite so far."
+        "sqlite:///scheduler/scheduler.db",
+        description="URL of the database of deployments: `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`.",
     )
     scheduler_timeout_seconds: float = Field(
         60.0, gt=0, le=86_400, description="Deadline of an inference call that comes without one, seconds."

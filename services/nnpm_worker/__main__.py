@@ -12,7 +12,7 @@ from opentelemetry import trace
 from redis.asyncio import Redis
 
 from nnpm.errors import NnpmError, Unavailable
-from nnpm.queue.connection import check_redis, connect
+from nnpm.queue.connection import connect, wait_for_redis
 from nnpm.queue.schedulers import LEASE
 from nnpm.rpc.channels import open_channel
 from nnpm.rpc.run import run_service
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceAsyncStub
 
 _HEALTH_SECONDS = 0.1
-_REDIS_SECONDS = 0.5
 _CLOSE_SECONDS = 1.0
 
 _log = get_logger("worker")
@@ -63,7 +62,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         settings.artifact_address, tls=settings.tls, max_message_bytes=settings.max_message_bytes
     )
     try:
-        if await _redis_is_there(redis, stop):
+        if await wait_for_redis(redis, stop):
             worker = _Worker(settings, incarnation, metrics, redis, artifact_channel)
             await worker.run(stop, health)
     finally:
@@ -189,19 +188,6 @@ class _Worker:
         return open_channel(
             address, tls=tls, max_message_bytes=self._settings.max_message_bytes, timeout=5.0, retries=False
         )
-
-
-async def _redis_is_there(redis: Redis, stop: asyncio.Event) -> bool:
-    """Wait for Redis; False when stopped meanwhile. Raises FailedPrecondition for one that cannot be used."""
-    while not stop.is_set():
-        try:
-            await check_redis(redis)
-        except Unavailable as error:
-            _log.warning("waiting for Redis", why=error.message)
-            await asyncio.sleep(_REDIS_SECONDS)
-        else:
-            return True
-    return False
 
 
 def _facts(settings: WorkerSettings, incarnation: str, memory_bytes: int, runtimes: Runtimes) -> WorkerFacts:

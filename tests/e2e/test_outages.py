@@ -74,14 +74,7 @@ def own_minio(tmp_path: Path) -> Iterator[MinioServer]:
 @pytest.fixture
 def minio_mesh(tmp_path: Path, own_minio: MinioServer) -> Iterator[Mesh]:
     """A mesh whose artifacts lie in MinIO."""
-    mesh = Mesh(
-        tmp_path / "mesh",
-        environment={
-            "NNPM_ARTIFACT_STORE": own_minio.store_url(own_minio.make_bucket()),
-            "NNPM_ARTIFACT_S3_ACCESS_KEY": own_minio.access_key,
-            "NNPM_ARTIFACT_S3_SECRET_KEY": own_minio.secret_key,
-        },
-    )
+    mesh = Mesh(tmp_path / "mesh", environment=own_minio.settings(own_minio.make_bucket()))
     try:
         yield mesh.up()
     finally:

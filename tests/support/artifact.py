@@ -116,17 +116,25 @@ class StumblingStore:
 
 
 class ArtifactRooms:
-    """All of the domain over a store and an SQLite database, as `__main__` composes it."""
+    """All of the domain over a store and a database, as `__main__` composes it."""
 
     def __init__(
-        self, pack_store: PackStore, database: Path, clock: Callable[[], int], *, lease_s: int = 3600, grace_s: int = 0
+        self,
+        pack_store: PackStore,
+        database_url: str,
+        clock: Callable[[], int],
+        *,
+        lease_s: int = 3600,
+        grace_s: int = 0,
+        seat: str = "one",
     ) -> None:
         self.store = store = StumblingStore(pack_store)
-        self.database = Database("artifact", f"sqlite:///{database}", MIGRATIONS)
+        self.database_url = database_url
+        self.database = Database("artifact", database_url, MIGRATIONS)
         self.database.migrate()
         self.threads = Threads()
         self.flushes = Flushes()
-        self.ledger = PackLedger(store, self.database, self.threads, self.flushes, clock)
+        self.ledger = PackLedger(store, self.database, self.threads, self.flushes, clock, seat=seat)
         self.uploads = Uploads(self.database, self.flushes, clock, lease_ms=lease_s * 1000)
         self.reader = ChunkReader(store, self.database, self.threads)
         self.intakes = Intakes(self.database, self.ledger, self.uploads, self.flushes, self.threads)

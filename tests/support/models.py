@@ -92,6 +92,28 @@ def constant_version(number: float) -> onnx.ModelProto:
     )
 
 
+def loop() -> onnx.ModelProto:
+    """y = x, after as many turns of a loop as `turns` says: takes as long as the caller wants."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go_on"], ["goes_on"]), helper.make_node("Identity", ["before"], ["after"])],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, ["batch", 4]),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, ["batch", 4]),
+        ],
+    )
+    return make_model(
+        [helper.make_node("Loop", ["turns", "", "x"], ["y"], body=body)],
+        [("turns", TensorProto.INT64, []), ("x", TensorProto.FLOAT, ["batch", 4])],
+        [("y", TensorProto.FLOAT, ["batch", 4])],
+    )
+
+
 def make_model(
     nodes: Sequence[onnx.NodeProto],
     inputs: Iterable[tuple[str, int, Sequence[Dimension]]],

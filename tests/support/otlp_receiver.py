@@ -23,14 +23,19 @@ class ReceivedSpan:
 
 
 class OtlpReceiver(stubs.TraceServiceServicer):
-    """`endpoint` is what NNPM_OTLP_ENDPOINT takes."""
+    """`endpoint` is what NNPM_OTLP_ENDPOINT takes.
 
-    def __init__(self) -> None:
+    Args:
+        host: where to listen; 0.0.0.0 lets containers in, which reach `port` at an address of their own.
+    """
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self._lock = threading.Lock()
         self._spans: list[ReceivedSpan] = []
         self._server = grpc.server(ThreadPoolExecutor(4))
         stubs.add_TraceServiceServicer_to_server(self, self._server)
-        self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.port = self._server.add_insecure_port(f"{host}:0")
+        self.endpoint = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "OtlpReceiver":
         self._server.start()

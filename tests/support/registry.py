@@ -49,6 +49,10 @@ class RegistryProcess:
     def start(self) -> "RegistryProcess":
         """Returns once it is SERVING."""
         self.process.start()
+        return self.wait()
+
+    def wait(self) -> "RegistryProcess":
+        """Returns once it is SERVING."""
         wait_healthy(self.address, SERVICE, process=self.process)
         return self
 

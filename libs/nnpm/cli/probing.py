@@ -3,16 +3,13 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from nnpm.cli.options import DataOption, JsonOption
 from nnpm.cli.output import Output
 from nnpm.errors import FailedPrecondition, InvalidArgument, Unavailable
-
-if TYPE_CHECKING:
-    from nnpm.rpc.tls import Tls
 
 # A scheduler has two doors for clients; both must be open.
 LISTENERS = {
@@ -75,9 +72,10 @@ def health(
     import asyncio
 
     from nnpm.rpc.health import is_serving
+    from nnpm.rpc.tls import Tls
 
     asked = (address,) if address else _addresses(service, data, os.environ)
-    tls = _tls(os.environ)
+    tls = Tls.from_environment(os.environ)
     for each in asked:
         if not asyncio.run(is_serving(each, timeout, tls=tls)):
             raise Unavailable(
@@ -103,13 +101,3 @@ def _addresses(service: str, data: Path | None, environ: Mapping[str, str]) -> t
         )
     mesh = find_mesh(data, environ)
     return tuple(getattr(mesh, name) for name in names)
-
-
-def _tls(environ: Mapping[str, str]) -> "Tls":
-    """What the services of this machine show and trust."""
-    from nnpm.rpc.tls import Tls
-
-    cert, key, ca = (
-        Path(value) if (value := environ.get(f"NNPM_TLS_{name}", "")) else None for name in ("CERT", "KEY", "CA")
-    )
-    return Tls(cert, key, ca)

@@ -1,6 +1,7 @@
 """The client for programs that run an event loop."""
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from nnpm.client.catalog import Catalog
-from nnpm.client.connection import Connection, tls_from_environment
+from nnpm.client.connection import Connection
 from nnpm.client.deployments import Deployments
 from nnpm.client.inference import TIMEOUT, Inferrer
 from nnpm.client.install import Installer
@@ -68,7 +69,7 @@ class AsyncClient:
         given = {"scheduler": scheduler, "control": control, "registry": registry, "artifact": artifact}
         found = find_mesh(Path(data) if data is not None else None)
         self.addresses = replace(found, **{name: address for name, address in given.items() if address})
-        self._connection = Connection(self.addresses, tls or tls_from_environment())
+        self._connection = Connection(self.addresses, tls or Tls.from_environment(os.environ))
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="nnpm-client")
         self._catalog = Catalog(self._connection)
         self._deployments = Deployments(self._connection)

@@ -1,7 +1,6 @@
 """The client's connections to the four listeners, opened when first needed."""
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -67,14 +66,6 @@ class Connection:
             channel = open_channel(address, tls=self._tls, max_message_bytes=self._max_message_bytes, retries=retries)
             self._channels[address] = channel
         return channel
-
-
-def tls_from_environment() -> Tls | None:
-    """NNPM_TLS_CA (and NNPM_TLS_CERT, NNPM_TLS_KEY for a client certificate); None without them."""
-    named = {name: os.environ.get(f"NNPM_TLS_{name.upper()}", "") for name in ("cert", "key", "ca")}
-    if not any(named.values()):
-        return None
-    return Tls(**{name: Path(value) if value else None for name, value in named.items()})
 
 
 def _max_message_bytes() -> int:

@@ -1,12 +1,12 @@
 """Uploading files under a lease: ask which chunks are missing, stream those alone, commit the recipes.
 
 All chunks of all files are one sequence, so that many small files share packs. The sequence goes window by window; a
-window that breaks off is asked about again, and only what did not arrive is sent again. Memory: one message (2 MiB)
-and the lists of chunks (about 200 bytes each).
+window that breaks off is asked about again, and only what did not arrive is sent again. While one call waits until
+all that it sent is durable, the next one sends. Memory: a few messages (2 MiB each) and the lists of chunks (about 200
+bytes each).
 """
 
 import asyncio
-import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Executor
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Self
 from nnpm.api.artifact.v1 import artifact_pb2
 from nnpm.client.patience import Patience, patiently
 from nnpm.client.records import OnProgress, Progress
-from nnpm.errors import FailedPrecondition, NnpmError, Unavailable
+from nnpm.errors import FailedPrecondition, InvalidArgument, NnpmError, Unavailable
 from nnpm.package.chunking import Chunk, ChunkedFile
+from nnpm.package.digest import format_digest
 
 if TYPE_CHECKING:
     from nnpm.api.artifact.v1.artifact_pb2_grpc import ArtifactServiceAsyncStub
@@ -45,27 +46,22 @@ class LocalFile:
 
 
 class _Source:
-    """Reads chunks back from the files, the last one kept open."""
+    """Reads chunks back from the files, the last one kept open. What is read is verified on arrival, not here."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
         self._handle = -1
 
     def read(self, path: Path, chunk: Chunk) -> bytes:
-        """The chunk's bytes. Raises FailedPrecondition UPLOAD_CHANGED when they are no longer those that were cut."""
+        """What stands now where the chunk was cut. Raises FailedPrecondition UPLOAD_CHANGED when that is too short."""
         if path != self._path:
             self.close()
             # Not blocking: where a named pipe stands by now, nobody may write to it.
             self._handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
             self._path = path
         content = os.pread(self._handle, chunk.length, chunk.offset)
-        if hashlib.sha256(content).digest() != chunk.digest:
-            raise FailedPrecondition(
-                "UPLOAD_CHANGED",
-                f"{path} changed while it was uploaded",
-                hint="publish again when nothing writes to it any more",
-                metadata={"path": str(path)},
-            )
+        if len(content) < chunk.length:
+            raise _changed(path)
         return content
 
     def close(self) -> None:
@@ -100,14 +96,13 @@ class Upload:
         different = list({file.cut.digest: file for file in files}.values())
         self._done, self._total = 0, sum(file.cut.size for file in different)
         sequence = [(file.path, chunk) for file in different for chunk in file.cut.chunks]
-        with _Source() as source:
-            for start in range(0, len(sequence), WINDOW):
-                await self._store_window(sequence[start : start + WINDOW], source)
+        for start in range(0, len(sequence), WINDOW):
+            await self._store_window(sequence[start : start + WINDOW])
         self._on_progress(Progress("upload", self._total, self._total))
         for file in different:
             await patiently(partial(self._commit, file.cut))
 
-    async def _store_window(self, window: Sequence[tuple[Path, Chunk]], source: _Source) -> None:
+    async def _store_window(self, window: Sequence[tuple[Path, Chunk]]) -> None:
         patience = Patience()
         before = self._done
         size = sum(chunk.length for _, chunk in window)
@@ -125,8 +120,7 @@ class Upload:
                     patience.renew()
                 else:
                     await patience.wait(_incomplete(unsent))
-                for part in _groups(missing, _STREAM_BYTES):
-                    await self._send(part, source)
+                await self._send_all(_groups(missing, _STREAM_BYTES))
             except Unavailable as fault:
                 await patience.wait(fault)
 
@@ -138,19 +132,44 @@ class Upload:
         answer = await self._stub.FindMissingChunks(request)
         return [piece for index, piece in enumerate(pieces) if answer.missing[index >> 3] >> (index & 7) & 1]
 
-    async def _send(self, pieces: Sequence[tuple[Path, Chunk]], source: _Source) -> None:
+    async def _send_all(self, parts: Iterator[list[tuple[Path, Chunk]]]) -> None:
+        """Sends the parts in calls of their own, two at a time: one that sends and one that is being made durable."""
+        before: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.TaskGroup() as calls:
+                for part in parts:
+                    sent = asyncio.Event()
+                    call = calls.create_task(self._send(part, sent))
+                    await sent.wait()
+                    if before is not None:
+                        await before
+                    before = call
+        except ExceptionGroup as faults:
+            raise faults.exceptions[0] from None
+
+    async def _send(self, pieces: Sequence[tuple[Path, Chunk]], sent: asyncio.Event) -> None:
+        """Sends chunks and returns when they are durable; `sent` is set as soon as nothing more is to be sent."""
         size = sum(chunk.length for _, chunk in pieces)
         faults: list[Exception] = []
-        try:
-            await self._stub.UploadChunks(self._messages(pieces, source, faults), timeout=_GRACE + size / _SLOWEST)
-        except asyncio.CancelledError:
-            # grpc.aio cancels a call whose messages fail, and keeps the reason to itself.
-            if faults:
-                raise faults[0] from None
-            raise
+        with _Source() as source:
+            try:
+                await self._stub.UploadChunks(
+                    self._messages(pieces, source, faults, sent), timeout=_GRACE + size / _SLOWEST
+                )
+            except asyncio.CancelledError:
+                # grpc.aio cancels a call whose messages fail, and keeps the reason to itself.
+                if faults:
+                    raise faults[0] from None
+                raise
+            except InvalidArgument as fault:
+                if fault.reason != "CHUNK_DIGEST_MISMATCH":
+                    raise
+                raise _changed(_path_of(pieces, fault.metadata.get("digest", ""))) from fault
+            finally:
+                sent.set()
 
     async def _messages(
-        self, pieces: Sequence[tuple[Path, Chunk]], source: _Source, faults: list[Exception]
+        self, pieces: Sequence[tuple[Path, Chunk]], source: _Source, faults: list[Exception], sent: asyncio.Event
     ) -> AsyncIterator[artifact_pb2.UploadChunksRequest]:
         loop = asyncio.get_running_loop()
         yield artifact_pb2.UploadChunksRequest(upload_id=self._id)
@@ -160,6 +179,7 @@ class Upload:
                 yield message
                 self.sent_bytes += length
                 self._advance(self._done + length)
+            sent.set()
         except (NnpmError, OSError) as fault:
             faults.append(fault)
             raise
@@ -182,6 +202,20 @@ class Upload:
 
 def _incomplete(size: int) -> Unavailable:
     return Unavailable("UPLOAD_INCOMPLETE", f"the artifact service lacks {size} bytes that were sent to it")
+
+
+def _path_of(pieces: Sequence[tuple[Path, Chunk]], digest: str) -> Path:
+    """The file that the chunk of that digest was cut from."""
+    return next((path for path, chunk in pieces if format_digest(chunk.digest) == digest), pieces[0][0])
+
+
+def _changed(path: Path) -> FailedPrecondition:
+    return FailedPrecondition(
+        "UPLOAD_CHANGED",
+        f"{path} changed while it was uploaded",
+        hint="publish again when nothing writes to it any more",
+        metadata={"path": str(path)},
+    )
 
 
 def _groups(pieces: Sequence[tuple[Path, Chunk]], limit: int) -> Iterator[list[tuple[Path, Chunk]]]:

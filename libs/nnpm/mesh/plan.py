@@ -11,6 +11,7 @@ from nnpm.mesh.data_folder import DataFolder
 from nnpm.mesh.ports import HOST, Ports
 from nnpm.mesh.redis_server import RedisServer
 from nnpm.mesh.state import Addresses
+from nnpm.settings import value_in_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,12 @@ def plan_mesh(
     """
     if workers < 0 or workers > 999:
         raise InvalidArgument("INVALID_SETTINGS", f"--workers must lie between 0 and 999, not {workers}")
+    if environ.get("NNPM_TLS_CERT") and not environ.get("NNPM_TLS_CA"):
+        raise InvalidArgument(
+            "INVALID_SETTINGS",
+            "NNPM_TLS_CERT is set and NNPM_TLS_CA is not, so the services of the mesh could not call each other",
+            hint=f"name the authority's certificate in NNPM_TLS_CA; the certificate must be valid for {HOST}",
+        )
     addresses = Addresses(
         scheduler=f"{HOST}:{ports.data}",
         control=f"{HOST}:{ports.control}",
@@ -71,7 +78,7 @@ def plan_mesh(
         traces=f"unix:{run / 'traces.sock'}",
     )
     redis_socket = run / "redis.sock"
-    redis_url = f"unix://{redis_socket}" if redis else environ["NNPM_REDIS_URL"]
+    redis_url = f"unix://{redis_socket}" if redis else outside_redis(environ)
     shared = _shared_settings(environ, addresses, redis_url)
     builder = _ServiceBuilder(shared, environ.get("NNPM_METRICS_LISTEN", ""))
     services = (
@@ -109,8 +116,7 @@ class _ServiceBuilder:
 
 
 def _shared_settings(environ: Mapping[str, str], addresses: Addresses, redis_url: str) -> Mapping[str, str]:
-    return {
-        **environ,
+    own = {
         "NNPM_REDIS_URL": redis_url,
         "NNPM_REGISTRY_ADDRESS": addresses.registry,
         "NNPM_ARTIFACT_ADDRESS": addresses.artifact,
@@ -122,20 +128,31 @@ def _shared_settings(environ: Mapping[str, str], addresses: Addresses, redis_url
         "GRPC_ENABLE_FORK_SUPPORT": "0",
         "PYTHONUNBUFFERED": "1",
     }
+    return {name: value for name, value in environ.items() if name.removesuffix("_FILE") not in own} | own
+
+
+def outside_redis(environ: Mapping[str, str]) -> str:
+    """The Redis that runs already, by NNPM_REDIS_URL or the file that NNPM_REDIS_URL_FILE names; "" for none."""
+    return value_in_file(environ, "NNPM_REDIS_URL") or environ.get("NNPM_REDIS_URL", "")
+
+
+def _given_or(environ: Mapping[str, str], variable: str, default: str) -> Mapping[str, str]:
+    """A setting that a person may have made, by its value or by a file."""
+    return {} if environ.get(f"{variable}_FILE") else {variable: environ.get(variable, default)}
 
 
 def _registry(folder: DataFolder, addresses: Addresses, environ: Mapping[str, str]) -> Mapping[str, str]:
     return {
         "NNPM_REGISTRY_LISTEN": addresses.registry,
-        "NNPM_REGISTRY_DATABASE_URL": environ.get("NNPM_REGISTRY_DATABASE_URL", folder.database_url("registry")),
+        **_given_or(environ, "NNPM_REGISTRY_DATABASE_URL", folder.database_url("registry")),
     }
 
 
 def _artifact(folder: DataFolder, addresses: Addresses, environ: Mapping[str, str]) -> Mapping[str, str]:
     return {
         "NNPM_ARTIFACT_LISTEN": addresses.artifact,
-        "NNPM_ARTIFACT_DATABASE_URL": environ.get("NNPM_ARTIFACT_DATABASE_URL", folder.database_url("artifact")),
-        "NNPM_ARTIFACT_STORE": environ.get("NNPM_ARTIFACT_STORE", folder.packs.as_uri()),
+        **_given_or(environ, "NNPM_ARTIFACT_DATABASE_URL", folder.database_url("artifact")),
+        **_given_or(environ, "NNPM_ARTIFACT_STORE", folder.packs.as_uri()),
     }
 
 
@@ -144,7 +161,7 @@ def _scheduler(folder: DataFolder, run: Path, addresses: Addresses, environ: Map
         "NNPM_SCHEDULER_LISTEN": addresses.scheduler,
         "NNPM_CONTROL_LISTEN": addresses.control,
         "NNPM_MESH_LISTEN": f"unix:{run / 'mesh-0.sock'}",
-        "NNPM_SCHEDULER_DATABASE_URL": environ.get("NNPM_SCHEDULER_DATABASE_URL", folder.database_url("scheduler")),
+        **_given_or(environ, "NNPM_SCHEDULER_DATABASE_URL", folder.database_url("scheduler")),
     }
 
 
@@ -156,7 +173,7 @@ def _worker(
     settings = {
         "NNPM_WORKER_NAME": name,
         "NNPM_WORKER_LISTEN": listen,
-        "NNPM_WORKER_CACHE_DIR": environ.get("NNPM_WORKER_CACHE_DIR", str(folder.worker_cache)),
+        **_given_or(environ, "NNPM_WORKER_CACHE_DIR", str(folder.worker_cache)),
     }
     return builder.service(name, [listen], settings, grace=30.0)
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from nnpm.errors import Unavailable
 from nnpm.mesh.child import Child
-from nnpm.mesh.health import all_serving
+from nnpm.mesh.health import all_answer, all_serving
 from nnpm.mesh.plan import ProcessPlan
+from nnpm.rpc.tls import Tls
 
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
@@ -16,6 +17,12 @@ SETTLED = 1.0
 
 POLL = 0.05
 """Seconds between two questions for the health of a process that starts."""
+
+LOOK = 2.0
+"""Seconds between two looks whether a healthy process still answers, and for which each answer is waited."""
+
+SILENT_LOOKS = 8
+"""Looks in a row without any answer after which a process is taken for frozen: half a minute, on a busy machine too."""
 
 LAST_WORDS = 1.0
 """Seconds that the rest of a dead process's output is waited for."""
@@ -43,6 +50,7 @@ class ProcessRunner:
         self._on_line = on_line
         self._on_pid = on_pid
         self._report = report
+        self._tls = Tls.from_environment(plan.environment)
         self._child: Child | None = None
         self._stopping = asyncio.Event()
         self._gone = asyncio.Event()
@@ -126,12 +134,23 @@ class ProcessRunner:
             self._on_line(line)
 
     async def _watch_health(self, begun: float) -> None:
-        while not await all_serving(self._plan.health_at):  # noqa: ASYNC110 -- another process tells by answering
+        while not await all_serving(self._plan.health_at, tls=self._tls):  # noqa: ASYNC110 -- another process tells by answering
             await asyncio.sleep(POLL)
         self._healthy_since = time.monotonic()
         self._report("info", f"{self._plan.name} is healthy after {self._healthy_since - begun:.1f} s")
         if not self.started.done():
             self.started.set_result(None)
+        await self._watch_silence()
+
+    async def _watch_silence(self) -> None:
+        """Kill a process that lives and says nothing; one that says that it cannot serve is left to itself."""
+        silent = 0
+        while silent < SILENT_LOOKS:
+            await asyncio.sleep(LOOK)
+            silent = 0 if await all_answer(self._plan.health_at, LOOK, tls=self._tls) else silent + 1
+        if self._child is not None and not self._stopping.is_set():
+            self._report("warning", f"{self._plan.name} gives no answer any more and is killed")
+            self._child.kill()
 
     async def _wait_before_restart(self, status: int) -> None:
         delay = min(FIRST_DELAY * 2 ** (self._crashes - 1), LONGEST_DELAY)

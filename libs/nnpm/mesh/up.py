@@ -11,7 +11,7 @@ from typing import TextIO
 
 from nnpm.mesh.data_folder import DataFolder, FolderLock
 from nnpm.mesh.log_output import LogConsole
-from nnpm.mesh.plan import MeshPlan, plan_mesh
+from nnpm.mesh.plan import MeshPlan, outside_redis, plan_mesh
 from nnpm.mesh.ports import Ports, require_free
 from nnpm.mesh.redis_server import find_redis_server
 from nnpm.mesh.run_folder import clear_run_folder, run_folder
@@ -67,7 +67,7 @@ def run_here(
 
 
 def _lay_out(options: UpOptions, folder: DataFolder, run: Path, environ: Mapping[str, str]) -> MeshPlan:
-    redis = None if environ.get("NNPM_REDIS_URL") else find_redis_server()
+    redis = None if outside_redis(environ) else find_redis_server()
     ports = Ports.from_base(options.port_base)
     require_free(ports.all(), PORT_PATIENCE if folder.state_file.exists() else 0.0)
     return plan_mesh(folder, run=run, ports=ports, workers=options.workers, environ=environ, redis=redis)

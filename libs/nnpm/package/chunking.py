@@ -5,9 +5,11 @@ would store again everything that is stored already. tests/unit/nnpm/package/tes
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from pyfastcdc import FastCDC
 
@@ -19,6 +21,7 @@ MAX_SIZE = 256 * 1024
 _NORMALIZATION: Literal[1] = 1  # pyfastcdc's `normalized_chunking`
 _SEED = 0
 _TELL_EVERY = 16  # chunks
+_BEHIND = 8  # reads of half a MiB
 
 
 class Readable(Protocol):
@@ -62,13 +65,42 @@ def chunk_whole(file: Readable, on_bytes: Callable[[int], None] | None = None) -
         file: the open file, at its beginning.
         on_bytes: told after each MiB or so how many bytes are done.
     """
-    whole = hashlib.sha256()
     found: list[Chunk] = []
     size = 0
-    for chunk, content in cut(file):
-        whole.update(content)
-        size += chunk.length
-        found.append(chunk)
-        if on_bytes is not None and len(found) % _TELL_EVERY == 0:
-            on_bytes(size)
-    return ChunkedFile(size, format_digest(whole.digest()), tuple(found))
+    with _Whole(file) as whole:
+        for chunk, _ in cut(whole):
+            size += chunk.length
+            found.append(chunk)
+            if on_bytes is not None and len(found) % _TELL_EVERY == 0:
+                on_bytes(size)
+    return ChunkedFile(size, whole.digest, tuple(found))
+
+
+class _Whole:
+    """A file that is hashed as a whole by a thread of its own while it is read, at most a few MiB behind."""
+
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sha256")
+        self._behind: deque[Future[None]] = deque()
+
+    @property
+    def digest(self) -> str:
+        """Of all that was read, once it is closed."""
+        return format_digest(self._hash.digest())
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        count = self._file.readinto(buffer)
+        if count:
+            # a copy: the reader uses its buffer again before the thread has come to it
+            self._behind.append(self._thread.submit(self._hash.update, bytes(buffer[:count])))
+            if len(self._behind) > _BEHIND:
+                self._behind.popleft().result()
+        return count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()

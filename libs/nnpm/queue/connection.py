@@ -1,5 +1,7 @@
 """Connections to Redis (>= 6.2) or Valkey, and the conditions under which nnpm trusts one."""
 
+import asyncio
+
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -7,8 +9,11 @@ from redis.exceptions import RedisError
 
 from nnpm.errors import FailedPrecondition, Unavailable
 from nnpm.queue.writes import bound_writes
+from nnpm.rpc.pause import pause
+from nnpm.telemetry.logs import get_logger
 
 OLDEST = (6, 2)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 0.5  # seconds between two looks for a Redis that is not there
 
 
 def connect(url: str, *, connect_timeout: float = 1.0, answer_timeout: float = 10.0) -> Redis:
@@ -31,6 +36,29 @@ def connect(url: str, *, connect_timeout: float = 1.0, answer_timeout: float = 1
         **over_tcp,
     )
     return bound_writes(redis)
+
+
+async def wait_for_redis(redis: Redis, stop: asyncio.Event) -> bool:
+    """Wait for a Redis that nnpm trusts, as at a service's start; False when `stop` was set before.
+
+    Raises FailedPrecondition REDIS_TOO_OLD, REDIS_EVICTS: waiting does not mend those.
+    """
+    log = get_logger("queue")
+    seconds, told = _FIRST_PAUSE, False
+    while not stop.is_set():
+        try:
+            await check_redis(redis)
+        except Unavailable as error:
+            if not told:
+                log.warning("waiting for Redis", why=error.message, hint=error.hint)
+                told = True
+        else:
+            if told:
+                log.info("Redis is there")
+            return True
+        await pause(stop, seconds)
+        seconds = min(2 * seconds, _LONGEST_PAUSE)
+    return False
 
 
 async def check_redis(redis: Redis) -> None:

@@ -25,12 +25,24 @@ def own_address(listen: str) -> str:
 
 
 async def is_serving(address: str, timeout: float = 1.0, *, tls: Tls | None = None) -> bool:
-    """Whether `address` (`host:port` or `unix:/path`) answers SERVING within `timeout` seconds."""
+    """Whether `address` (`host:port` or `unix:/path`) answers SERVING within `timeout` seconds.
+
+    Sockets of this machine are asked in the clear, as they are served.
+    """
+    return await _status(address, timeout, tls) == health_pb2.HealthCheckResponse.SERVING
+
+
+async def answers(address: str, timeout: float = 1.0, *, tls: Tls | None = None) -> bool:
+    """Whether `address` gives any answer: a frozen process, or one whose loop hangs, gives none."""
+    return await _status(address, timeout, tls) is not None
+
+
+async def _status(address: str, timeout: float, tls: Tls | None) -> int | None:
     try:
         async with asyncio.timeout(timeout):
-            return await _accepts(address) and await _serves(address, timeout, tls)
+            return await _asked(address, timeout, tls) if await _accepts(address) else None
     except TimeoutError:
-        return False
+        return None
 
 
 async def _accepts(address: str) -> bool:
@@ -50,8 +62,8 @@ async def _accepts(address: str) -> bool:
     return True
 
 
-async def _serves(address: str, timeout: float, tls: Tls | None) -> bool:
-    credentials = tls.channel_credentials() if tls else None
+async def _asked(address: str, timeout: float, tls: Tls | None) -> int | None:
+    credentials = tls.channel_credentials() if tls and not address.startswith("unix:") else None
     options = [("grpc.use_local_subchannel_pool", 1)]
     if credentials is None:
         channel = grpc.aio.insecure_channel(address, options=options)
@@ -66,5 +78,5 @@ async def _serves(address: str, timeout: float, tls: Tls | None) -> bool:
         try:
             answer: health_pb2.HealthCheckResponse = await check(health_pb2.HealthCheckRequest(), timeout=timeout)
         except grpc.aio.AioRpcError:
-            return False
-    return answer.status == health_pb2.HealthCheckResponse.SERVING
+            return None
+    return int(answer.status)

@@ -21,6 +21,7 @@ class Readiness:
     def __init__(self, check: Callable[[], Awaitable[None]]) -> None:
         self._check = check
         self._log = get_logger("readiness")
+        self._missing = ""
 
     async def wait(self, stop: asyncio.Event) -> None:
         """Return when everything answers, or `stop` is set."""
@@ -43,9 +44,16 @@ class Readiness:
             async with asyncio.timeout(_PATIENCE_S):
                 await self._check()
         except TimeoutError:
-            self._log.warning("what the service depends on gives no answer", patience_s=_PATIENCE_S)
+            self._say("NO_ANSWER", f"what the service depends on gives no answer in {_PATIENCE_S:g} s")
             return False
         except NnpmError as error:
-            self._log.warning(error.message, reason=error.reason)
+            self._say(error.reason, error.message)
             return False
+        self._missing = ""
         return True
+
+    def _say(self, reason: str, why: str) -> None:
+        """One line for each new trouble, not one for each look at it."""
+        if reason != self._missing:
+            self._log.warning("waiting for what the service depends on", reason=reason, why=why)
+        self._missing = reason

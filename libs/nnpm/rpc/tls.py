@@ -1,8 +1,10 @@
 """Credentials from PEM files, and the rule which addresses may be listened on without them."""
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import grpc
 
@@ -21,6 +23,14 @@ class Tls:
         if (self.cert is None) != (self.key is None):
             raise InvalidArgument("INVALID_SETTINGS", "NNPM_TLS_CERT and NNPM_TLS_KEY go together; one is missing")
 
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """NNPM_TLS_CERT, NNPM_TLS_KEY and NNPM_TLS_CA, as far as they are set, for whoever is no service."""
+        cert, key, ca = (
+            Path(value) if (value := environ.get(f"NNPM_TLS_{name}", "")) else None for name in ("CERT", "KEY", "CA")
+        )
+        return cls(cert, key, ca)
+
     def server_pem(self) -> tuple[bytes, bytes, bytes | None] | None:
         """What to serve with, for who speaks TLS without gRPC: chain, key, authorities of clients; None without."""
         if self.cert is None or self.key is None:
@@ -31,8 +41,8 @@ class Tls:
         """What to dial with: authorities, own chain and key; None when no authority is named."""
         if self.ca is None:
             return None
-        both = self.cert is not None and self.key is not None
-        return _read(self.ca), _read(self.cert) if both else None, _read(self.key) if both else None
+        own = (_read(self.cert), _read(self.key)) if self.cert is not None and self.key is not None else (None, None)
+        return (_read(self.ca), *own)
 
     def server_credentials(self) -> grpc.ServerCredentials | None:
         """Credentials to serve with, or None without a certificate. With `ca`, clients must show a certificate too."""

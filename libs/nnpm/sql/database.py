@@ -6,6 +6,7 @@ sees SQL. Whatever the driver raises comes out as an nnpm error.
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,18 +17,21 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError, OperationalError
 
-from nnpm.errors import FailedPrecondition, NnpmError, ResourceExhausted, Unavailable
+from nnpm.errors import FailedPrecondition, InvalidArgument, NnpmError, ResourceExhausted, Unavailable
+from nnpm.rpc.pause import pause as wait_for
+from nnpm.sql.engines import CONNECTIONS, WRITES, is_conflict, is_lost, open_engine
+from nnpm.telemetry.logs import get_logger
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_THREADS = 4
 _ATTEMPTS = 3
-_BUSY_S = 15
-_WRITES = "writes"
+_PATIENCE = 10.0
+"""Seconds for which a server that went away is asked again, as in a restart."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds
 
 
 class Database:
@@ -44,15 +48,19 @@ class Database:
         """
         self._service = service
         self._migrations = migrations
-        self._engine = _engine(url)
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="sql")
+        self._engine = open_engine(url)
+        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="sql")
         self._writing = threading.Lock()
+        self._away_since: float | None = None
 
     def migrate(self) -> bool:
         """Bring the schema to this version's. True when the database was empty before.
 
         Raises FailedPrecondition DATABASE_TOO_NEW, Unavailable DATABASE_UNAVAILABLE, ResourceExhausted DISK_FULL.
         """
+        return self._retried(self._migrate)
+
+    def _migrate(self) -> bool:
         config = Config()
         config.set_main_option("script_location", str(self._migrations).replace("%", "%%"))
         # The write lock from the start: two services that begin on one database must not be in each other's way.
@@ -69,14 +77,38 @@ class Database:
             command.upgrade(config, "head")
         return current is None
 
+    async def migrate_when_there(self, stop: asyncio.Event) -> bool | None:
+        """`migrate`, as soon as the database's server is there; None when stopped before.
+
+        Raises what `migrate` raises for a reason that waiting does not mend.
+        """
+        log = get_logger("sql")
+        pause, told = _FIRST_PAUSE, False
+        while not stop.is_set():
+            try:
+                was_empty = await asyncio.to_thread(self.migrate)
+            except _LostError as lost:
+                if not told:
+                    log.warning("waiting for the database", service=self._service, why=lost.message)
+                    told = True
+            else:
+                if told:
+                    log.info("the database is there", service=self._service)
+                return was_empty
+            await wait_for(stop, pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        return None
+
     async def read(self, act: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`act(connection, ...)`, which only reads."""
         return await self._run(lambda: self._read(lambda connection: act(connection, *args, **kwargs)))
 
     async def write(self, act: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`act(connection, ...)` in a transaction that is durable when this returns, or was not at all.
+        """`act(connection, ...)` in a transaction that is durable when this returns, and was not at all when it raises.
 
-        `act` may run again when another process was in the way, so it must have no effect but through the connection.
+        The one exception: where a server goes away while it commits, Unavailable says that it may be stored or not.
+        `act` may run again when another process was in the way or the server was away, so it must have no effect but
+        through the connection.
         """
         return await self._run(lambda: self._write(lambda connection: act(connection, *args, **kwargs)))
 
@@ -97,14 +129,20 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._threads, act)
 
     def _read(self, act: Callable[[Connection], T]) -> T:
+        return self._patiently(lambda: self._read_once(act))
+
+    def _read_once(self, act: Callable[[Connection], T]) -> T:
         with self._sql_errors(), self._engine.connect() as connection:
             return act(connection)
 
     def _write(self, act: Callable[[Connection], T]) -> T:
+        return self._retried(lambda: self._patiently(lambda: self._write_once(act)))
+
+    def _retried(self, act: Callable[[], T]) -> T:
+        """Does it again when another writer was in the way."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with self._writing, self._sql_errors(), self._begin() as connection:
-                    return act(connection)
+                return act()
             except _ConflictError:
                 if attempt == _ATTEMPTS:
                     raise Unavailable(
@@ -114,25 +152,66 @@ class Database:
                     ) from None
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    def _write_once(self, act: Callable[[Connection], T]) -> T:
+        with self._writing, self._sql_errors(), self._begin() as connection:
+            return act(connection)
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        """Does it again while the server is away, where nothing can have come of it; not, once it is away for long."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                done = act()
+            except _LostError:
+                now = time.monotonic()
+                self._away_since = self._away_since or now
+                if now + pause > self._away_since + _PATIENCE:
+                    raise
+            else:
+                self._away_since = None
+                return done
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
     def _rehearse(self, act: Callable[[Connection], T]) -> T:
-        with self._writing, self._sql_errors(), self._engine.connect() as connection:
-            connection.info[_WRITES] = True
+        return self._retried(lambda: self._rehearse_once(act))
+
+    def _rehearse_once(self, act: Callable[[Connection], T]) -> T:
+        with self._writing, self._sql_errors(), self._engine.connect() as plain:
+            connection = plain.execution_options(**WRITES)
             try:
                 return act(connection)
             finally:
-                connection.info.pop(_WRITES)
                 connection.rollback()
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:
-        """A transaction that takes SQLite's write lock at its begin, so that it never has to give up midway."""
-        with self._engine.connect() as connection:
-            connection.info[_WRITES] = True
-            try:
-                with connection.begin():
-                    yield connection
-            finally:
-                connection.info.pop(_WRITES, None)
+        """A transaction that will write: see `nnpm.sql.engines`."""
+        with self._engine.connect() as plain:
+            connection = plain.execution_options(**WRITES)
+            with self._committed(connection):
+                yield connection
+
+    @contextmanager
+    def _committed(self, connection: Connection) -> Iterator[None]:
+        transaction = connection.begin()
+        try:
+            yield
+        except BaseException:
+            transaction.rollback()
+            raise
+        try:
+            transaction.commit()
+        except DBAPIError as error:
+            if not is_lost(error, self._engine):
+                raise
+            # Committed or not: only the caller can find out, so it is not done again here.
+            raise Unavailable(
+                "DATABASE_UNAVAILABLE",
+                f"the {self._service} database went away while it stored this; it may be stored or not",
+                hint="do the same again: a repeated request does no harm",
+                retry_after=1,
+            ) from error
 
     @contextmanager
     def _sql_errors(self) -> Iterator[None]:
@@ -140,55 +219,40 @@ class Database:
             yield
         except IntegrityError as error:
             raise _ConflictError from error
-        except OperationalError as error:
-            raise self._from_operational(error) from error
+        except DataError as error:
+            raise InvalidArgument(
+                "VALUE_NOT_STORABLE",
+                f"the {self._service} database cannot hold a value of this request: {error.orig}",
+                hint="no text may hold a NUL character",
+            ) from error
         except DBAPIError as error:
-            # SQLite says with the bare class that a file is no database, or is damaged.
-            if error.connection_invalidated or type(error) is DatabaseError:
-                raise self._unavailable(error) from error
+            if is_conflict(error):
+                raise _ConflictError from error
+            if is_lost(error, self._engine):
+                raise _LostError("DATABASE_UNAVAILABLE", self._failure(error), retry_after=5) from error
+            if isinstance(error, OperationalError) or type(error) is DatabaseError:
+                # SQLite says with the bare class that a file is no database, or is damaged.
+                raise self._from_operational(error) from error
             raise
 
-    def _from_operational(self, error: OperationalError) -> "NnpmError | _ConflictError":
+    def _from_operational(self, error: DBAPIError) -> NnpmError:
         message = str(error.orig)
-        if "disk is full" in message:
+        if "disk is full" in message or "No space left" in message:
             return ResourceExhausted(
                 "DISK_FULL",
                 f"no space is left on the disk that holds the {self._service} database",
                 hint="free some space, then try again: what was stored stays",
                 retry_after=30,
             )
-        if "deadlock" in message or "could not serialize" in message:
-            return _ConflictError()
-        return self._unavailable(error)
+        return Unavailable("DATABASE_UNAVAILABLE", self._failure(error), retry_after=5)
 
-    def _unavailable(self, error: DBAPIError) -> Unavailable:
-        return Unavailable("DATABASE_UNAVAILABLE", f"the {self._service} database fails: {error.orig}", retry_after=5)
+    def _failure(self, error: DBAPIError) -> str:
+        return f"the {self._service} database fails: {error.orig}"
+
+
+class _LostError(Unavailable):
+    """The server is away, and nothing was done."""
 
 
 class _ConflictError(Exception):
     """Two writers were in each other's way: the transaction may be tried again."""
-
-
-def _engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_size=_THREADS, pool_pre_ping=True)
-    if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, pool_size=_THREADS, connect_args={"timeout": _BUSY_S, "check_same_thread": False})
-    event.listen(engine, "connect", _configure_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _configure_sqlite(connection: object, _record: object) -> None:
-    """WAL, so that readers go on while one writes; FULL, so that a commit survives a loss of power."""
-    connection.isolation_level = None  # type: ignore[attr-defined]  # the driver must not begin for us
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16384"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get(_WRITES) else "BEGIN")

@@ -213,6 +213,9 @@ def move(connection: Connection, old: PackRow, new: PackRow, entries: Sequence[E
         )
         .values(pack_id=new.id, pack_offset=bindparam("at"))
     )
-    connection.execute(statement, [{"of": entry.digest, "at": entry.offset} for entry in entries])
-    pack_rows.set_state(connection, new.id, PackState.READY)
-    pack_rows.set_state(connection, old.id, PackState.DELETING)
+    rows = [{"of": entry.digest, "at": entry.offset} for entry in entries]
+    moved = connection.execute(statement, rows).rowcount if rows else 0
+    # none: another process has moved them, and the old pack is its affair
+    pack_rows.set_state(connection, new.id, PackState.READY if moved else PackState.DELETING)
+    if moved:
+        pack_rows.set_state(connection, old.id, PackState.DELETING)

@@ -14,4 +14,5 @@ def is_whole(connection: Connection) -> bool:
 
 def set_whole(connection: Connection) -> None:
     """Write down that it does."""
-    connection.execute(insert(facts).values(name=_WHOLE, value="yes"))
+    if not is_whole(connection):
+        connection.execute(insert(facts).values(name=_WHOLE, value="yes"))

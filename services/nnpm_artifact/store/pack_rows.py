@@ -27,11 +27,42 @@ class PackRow:
 _COLUMNS = (packs.c.id, packs.c.name, packs.c.namespace_id, packs.c.kind, packs.c.size, packs.c.content)
 
 
-def begin(connection: Connection, name: str, namespace_id: int, kind: PackKind, *, size: int, content: int) -> PackRow:
-    """Write down that `name` is about to be put."""
+def begin(
+    connection: Connection,
+    name: str,
+    namespace_id: int,
+    kind: PackKind,
+    *,
+    size: int,
+    content: int,
+    writer: str | None = None,
+) -> PackRow:
+    """Write down that `name` is about to be put, by the process `writer`."""
     values = {"name": name, "namespace_id": namespace_id, "kind": kind, "size": size, "content": content}
-    key = connection.execute(insert(packs).values(**values, state=PackState.WRITING)).inserted_primary_key
-    return PackRow(inserted_id(key), name, namespace_id, kind, size, content)
+    key = connection.execute(insert(packs).values(**values, state=PackState.WRITING, writer=writer))
+    return PackRow(inserted_id(key.inserted_primary_key), name, namespace_id, kind, size, content)
+
+
+def find(connection: Connection, pack_id: int) -> PackRow | None:
+    """The pack of that number, while it has a row."""
+    row = connection.execute(select(*_COLUMNS).where(packs.c.id == pack_id)).one_or_none()
+    if row is None:
+        return None
+    return PackRow(row.id, row.name, row.namespace_id, PackKind(row.kind), row.size, row.content)
+
+
+def state_of(connection: Connection, pack_id: int) -> PackState | None:
+    """Where a pack is in its life; None when its row is gone."""
+    state = connection.scalar(select(packs.c.state).where(packs.c.id == pack_id))
+    return None if state is None else PackState(state)
+
+
+def give_up(connection: Connection, pack_id: int) -> bool:
+    """Have a pack deleted that is still being written; any other stays as it is. False when its row is gone."""
+    state = state_of(connection, pack_id)
+    if state is PackState.WRITING:
+        set_state(connection, pack_id, PackState.DELETING)
+    return state is not None
 
 
 def set_state(connection: Connection, pack_id: int, state: PackState) -> None:

@@ -64,7 +64,17 @@ packs = Table(
     # of the whole object, and of the entries in it, in bytes
     Column("size", BigInteger, nullable=False),
     Column("content", BigInteger, nullable=False),
+    # the process that writes it, see `writers`; NULL: one of a version that was alone on its store
+    Column("writer", String(320)),
     Index(None, "state"),
+)
+
+# Processes that live, by the name of their seat; what one that does not was writing, another takes care of.
+writers = Table(
+    "writers",
+    metadata,
+    Column("name", String(320), primary_key=True),
+    Column("expires", BigInteger, nullable=False),
 )
 
 chunks = Table(

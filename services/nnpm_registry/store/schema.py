@@ -11,13 +11,16 @@ metadata = MetaData(
 )
 
 _NAME = String(511)  # 8 segments of 63 characters
+# What lists are sorted by, byte by byte whatever the database's locale: pages go on behind a name.
+_SORTED_NAME = String(511).with_variant(String(511, collation="C"), "postgresql")
+_SORTED_TAG = String(63).with_variant(String(63, collation="C"), "postgresql")
 _VERSION = String(256)
 _DIGEST = String(71)
 
 namespaces = Table(
     "namespaces",
     metadata,
-    Column("name", _NAME, primary_key=True),
+    Column("name", _SORTED_NAME, primary_key=True),
     Column("request_id", String(64), nullable=True),
     Column("create_time", BigInteger, nullable=False),
 )
@@ -26,7 +29,7 @@ namespaces = Table(
 packages = Table(
     "packages",
     metadata,
-    Column("name", _NAME, primary_key=True),
+    Column("name", _SORTED_NAME, primary_key=True),
     Column("description", Text, nullable=False),
     Column("keywords", Text, nullable=False),  # JSON list
     Column("homepage", Text, nullable=False),
@@ -89,7 +92,7 @@ tags = Table(
     "tags",
     metadata,
     Column("package", _NAME, primary_key=True),
-    Column("tag", String(63), primary_key=True),
+    Column("tag", _SORTED_TAG, primary_key=True),
     Column("version", _VERSION, nullable=False),
     Column("update_time", BigInteger, nullable=False),
     Column("etag", String(32), nullable=False),

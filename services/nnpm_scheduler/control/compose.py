@@ -96,12 +96,14 @@ class Control:
             service_workers.SERVICE, partial(worker_pb2_grpc.add_WorkerServiceServicer_to_server, self._worker_service)
         )
 
-    async def start(self) -> None:
+    async def start(self, stop: asyncio.Event) -> None:
         """Bring the database to this version's schema and read desired state; before any server starts.
 
-        Raises FailedPrecondition DATABASE_TOO_NEW; Unavailable DATABASE_UNAVAILABLE.
+        Waits for the database's server, unless stopped. Raises FailedPrecondition DATABASE_TOO_NEW; Unavailable
+        DATABASE_UNAVAILABLE for one that waiting does not mend.
         """
-        await asyncio.to_thread(self._database.migrate)
+        if await self._database.migrate_when_there(stop) is None:
+            return
         await self._desired.refresh()
         self._reconciler.plan()
 
@@ -132,6 +134,7 @@ async def open_control(
     registry_address: str,
     routes: Routes,
     dispatch: Dispatch,
+    stop: asyncio.Event,
     tls: Tls | None = None,
 ) -> Control:
     """The control path, ready to be added to servers. Its failures are `Control.start`'s."""
@@ -144,7 +147,7 @@ async def open_control(
         dispatch=dispatch,
     )
     try:
-        await control.start()
+        await control.start(stop)
     except NnpmError:
         await control.close()
         raise

@@ -68,9 +68,14 @@ def revision_values(uid: str, revision: Revision) -> dict[str, object]:
         "size": published.size,
         "runtime": published.runtime,
         "failure_reason": failure.reason if failure else None,
-        "failure_message": failure.message if failure else None,
+        "failure_message": storable(failure.message) if failure else None,
         "create_time": microseconds(revision.create_time),
     }
+
+
+def storable(text: str) -> str:
+    """What a runtime says of a model may hold NUL, which no text in PostgreSQL can."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def time_of(stored: int) -> datetime:

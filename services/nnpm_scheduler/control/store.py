@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from nnpm.errors import Aborted, AlreadyExists, NotFound
 from nnpm.sql.database import Database
 from nnpm_scheduler.control.deployments import Deployment, Failure, Revision
-from nnpm_scheduler.control.rows import AnyRow, deployment_of, microseconds, revision_of, revision_values
+from nnpm_scheduler.control.rows import AnyRow, deployment_of, microseconds, revision_of, revision_values, storable
 from nnpm_scheduler.control.schema import counters, deployments, revisions
 
 
@@ -195,7 +195,7 @@ def _set_failure(connection: Connection, uid: str, number: int, failure: Failure
         .where(revisions.c.deployment == uid, revisions.c.number == number)
         .values(
             failure_reason=failure.reason if failure else None,
-            failure_message=failure.message if failure else None,
+            failure_message=storable(failure.message) if failure else None,
         )
     )
     connection.execute(update(deployments).where(deployments.c.uid == uid).values(changed=_next_change(connection)))

@@ -36,6 +36,17 @@ def test_whatever_is_killed_is_healthy_again_by_itself(little_mesh: Start, name:
     }
 
 
+def test_a_frozen_process_is_killed_and_started_again(little_mesh: Start) -> None:
+    mesh = little_mesh().ready()
+    before = mesh.pids
+    os.kill(before["two"], signal.SIGSTOP)
+    wait_until(lambda: mesh.pids["two"] not in (None, before["two"]) and healthy(mesh), 120.0, what="two is back")
+    assert "two gives no answer any more and is killed" in mesh.log("mesh")
+    assert {name: pid for name, pid in mesh.pids.items() if name != "two"} == {
+        name: pid for name, pid in before.items() if name != "two"
+    }
+
+
 def test_redis_keeps_what_was_written_when_it_is_killed(little_mesh: Start) -> None:
     mesh = little_mesh().ready()
     socket = mesh.state["processes"][0]["address"].removeprefix("unix://")

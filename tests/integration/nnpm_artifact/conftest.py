@@ -1,4 +1,4 @@
-"""Both pack stores, and the service as a process over each of them."""
+"""Every pack store, and the service as a process over each of them."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -8,13 +8,15 @@ import pytest
 
 from nnpm.rpc.channels import open_channel
 from nnpm_artifact.local_store import LocalStore
-from nnpm_artifact.minio_store import Bucket, MinioStore
 from nnpm_artifact.pack_store import PackStore
+from nnpm_artifact.s3_store import Bucket, S3Store
 from support.artifact import ArtifactClient
 from support.artifact_process import ArtifactProcess
-from support.minio_server import MinioServer
+from support.postgres_server import PostgresServer
+from support.s3_server import S3Server
 
-STORES = ("local", "minio")
+S3_SERVERS = ("minio", "versity")
+STORES = ("local", *S3_SERVERS)
 
 
 @pytest.fixture(params=STORES)
@@ -24,29 +26,29 @@ def pack_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PackS
     if request.param == "local":
         store = LocalStore(tmp_path / "packs")
     else:
-        server: MinioServer = request.getfixturevalue("minio_server")
-        bucket = Bucket.parse(server.store_url(request.getfixturevalue("minio_bucket")))
-        store = MinioStore(bucket, server.access_key, server.secret_key, tmp_path / "staging")
+        server = _server(request)
+        bucket = Bucket.parse(server.store_url(server.make_bucket()))
+        store = S3Store(bucket, server.access_key, server.secret_key, tmp_path / "staging")
     yield store
     store.close()
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[*STORES, "postgresql"])
 def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    """NNPM_* that name an empty store, of each kind in turn."""
+    """NNPM_* that name an empty store, of each kind in turn over SQLite, and a local one over PostgreSQL."""
+    local = {"NNPM_ARTIFACT_STORE": (tmp_path / "packs").as_uri()}
     if request.param == "local":
-        return {"NNPM_ARTIFACT_STORE": (tmp_path / "packs").as_uri()}
-    server: MinioServer = request.getfixturevalue("minio_server")
-    return minio_settings(server, request.getfixturevalue("minio_bucket"))
+        return local
+    if request.param == "postgresql":
+        database: PostgresServer = request.getfixturevalue("postgres_server")
+        return local | {"NNPM_ARTIFACT_DATABASE_URL": database.make_database()}
+    server = _server(request)
+    return server.settings(server.make_bucket())
 
 
-def minio_settings(server: MinioServer, bucket: str) -> dict[str, str]:
-    """NNPM_* that name a bucket."""
-    return {
-        "NNPM_ARTIFACT_STORE": server.store_url(bucket),
-        "NNPM_ARTIFACT_S3_ACCESS_KEY": server.access_key,
-        "NNPM_ARTIFACT_S3_SECRET_KEY": server.secret_key,
-    }
+def _server(request: pytest.FixtureRequest) -> S3Server:
+    server: S3Server = request.getfixturevalue(f"{request.param}_server")
+    return server
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ async def test_a_service_killed_mid_upload_keeps_the_packs_that_were_stored(serv
         assert await client.read(digest(data)) == data
 
 
-@pytest.mark.parametrize("store_settings", ["local"], indirect=True)
+@pytest.mark.parametrize("store_settings", ["local", "postgresql"], indirect=True)
 async def test_killed_at_random_points_it_never_shows_half_a_file(
     artifact_process: Callable[..., ArtifactProcess], store_settings: dict[str, str]
 ) -> None:

@@ -70,13 +70,7 @@ async def test_a_dead_minio_is_unavailable_and_works_again_when_it_is_back(
     folder.mkdir()
     server = MinioServer(folder).start()
     try:
-        service = artifact_process(
-            {
-                "NNPM_ARTIFACT_STORE": server.store_url(server.make_bucket()),
-                "NNPM_ARTIFACT_S3_ACCESS_KEY": server.access_key,
-                "NNPM_ARTIFACT_S3_SECRET_KEY": server.secret_key,
-            }
-        )
+        service = artifact_process(server.settings(server.make_bucket()))
         async with open_channel(service.address, retries=False) as channel:
             client = ArtifactClient(channel)
             data = content(3 * MIB)
@@ -105,14 +99,7 @@ async def test_a_service_waits_for_a_minio_that_is_not_there_yet(
     folder = tmp_path / "minio"
     folder.mkdir()
     server = MinioServer(folder)
-    service = ArtifactProcess(
-        tmp_path,
-        {
-            "NNPM_ARTIFACT_STORE": server.store_url("made-by-the-service"),
-            "NNPM_ARTIFACT_S3_ACCESS_KEY": server.access_key,
-            "NNPM_ARTIFACT_S3_SECRET_KEY": server.secret_key,
-        },
-    )
+    service = ArtifactProcess(tmp_path, server.settings("made-by-the-service"))
     try:
         service.process.start()
         await eventually(lambda: "STORE_UNAVAILABLE" in service.process.output, 20)

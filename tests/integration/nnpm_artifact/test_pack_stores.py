@@ -1,4 +1,4 @@
-"""The promise of a pack store, kept by the local directory and by a real MinIO alike."""
+"""The promise of a pack store, kept by the local directory and by real S3 servers alike."""
 
 import hashlib
 import os

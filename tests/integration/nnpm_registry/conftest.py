@@ -1,6 +1,6 @@
-"""A registry and an artifact service, each a process of its own, over empty folders."""
+"""A registry and an artifact service, each a process of its own, over an empty folder and databases of each kind."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,11 @@ from support.registry import Publisher, RegistryProcess
 
 
 @pytest.fixture
-def artifact(tmp_path: Path) -> Iterator[ArtifactProcess]:
+def artifact(tmp_path: Path, new_database: Callable[[], str]) -> Iterator[ArtifactProcess]:
     """A running artifact service over a local store."""
     (tmp_path / "artifact").mkdir()
-    process = ArtifactProcess(tmp_path / "artifact", {"NNPM_ARTIFACT_GARBAGE_GRACE_SECONDS": "0"})
+    settings = {"NNPM_ARTIFACT_GARBAGE_GRACE_SECONDS": "0", "NNPM_ARTIFACT_DATABASE_URL": new_database()}
+    process = ArtifactProcess(tmp_path / "artifact", settings)
     try:
         yield process.start()
     finally:
@@ -21,10 +22,11 @@ def artifact(tmp_path: Path) -> Iterator[ArtifactProcess]:
 
 
 @pytest.fixture
-def registry(tmp_path: Path, artifact: ArtifactProcess) -> Iterator[RegistryProcess]:
+def registry(tmp_path: Path, artifact: ArtifactProcess, new_database: Callable[[], str]) -> Iterator[RegistryProcess]:
     """A running registry before that artifact service."""
     (tmp_path / "registry").mkdir()
-    process = RegistryProcess(tmp_path / "registry", artifact.address)
+    settings = {"NNPM_REGISTRY_DATABASE_URL": new_database()}
+    process = RegistryProcess(tmp_path / "registry", artifact.address, settings)
     try:
         yield process.start()
     finally:

@@ -1,4 +1,4 @@
-"""The artifact service's rooms over a local store and SQLite, with a clock that the test turns."""
+"""The artifact service's rooms over a local store and a database of each kind, with a clock that the test turns."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,9 +15,9 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def rooms(tmp_path: Path, clock: ManualClock) -> AsyncIterator[ArtifactRooms]:
-    """Composed and started over empty folders; `tmp_path / "packs"` and `tmp_path / "index.db"`."""
-    rooms = await ArtifactRooms(LocalStore(tmp_path / "packs"), tmp_path / "index.db", clock).start()
+async def rooms(tmp_path: Path, clock: ManualClock, database_url: str) -> AsyncIterator[ArtifactRooms]:
+    """Composed and started over an empty folder, `tmp_path / "packs"`, and an empty database."""
+    rooms = await ArtifactRooms(LocalStore(tmp_path / "packs"), database_url, clock).start()
     try:
         yield rooms
     finally:

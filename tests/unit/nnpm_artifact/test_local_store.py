@@ -1,4 +1,4 @@
-"""What is particular to the local store; the promise that it shares with MinIO is tested in integration."""
+"""What is particular to the local store; the promise that it shares with the S3 stores is tested in integration."""
 
 from pathlib import Path
 

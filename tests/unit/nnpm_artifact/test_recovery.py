@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import MetaData, create_engine
 
 from nnpm.errors import NotFound, Unavailable
 from nnpm_artifact.local_store import LocalStore
@@ -12,20 +13,24 @@ from support.artifact import ArtifactRooms, ManualClock, content, cut, digest
 
 async def _reopened(rooms: ArtifactRooms, tmp_path: Path, clock: ManualClock, *, lose_index: bool) -> ArtifactRooms:
     await rooms.close()
+    url = rooms.database_url
     if lose_index:
-        _lose_index(tmp_path)
-    return await ArtifactRooms(LocalStore(tmp_path / "packs"), tmp_path / "index.db", clock).start()
+        _lose_index(url)
+    return await ArtifactRooms(LocalStore(tmp_path / "packs"), url, clock).start()
 
 
-def _lose_index(folder: Path) -> None:
-    for file in folder.glob("index.db*"):
-        file.unlink()
+def _lose_index(url: str) -> None:
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    tables = MetaData()
+    tables.reflect(engine)
+    tables.drop_all(engine)
+    engine.dispose()
 
 
 @pytest.fixture
-async def old_rooms(tmp_path: Path, clock: ManualClock) -> ArtifactRooms:
+async def old_rooms(tmp_path: Path, clock: ManualClock, database_url: str) -> ArtifactRooms:
     """Closed by the test, which opens them again."""
-    return await ArtifactRooms(LocalStore(tmp_path / "packs"), tmp_path / "index.db", clock).start()
+    return await ArtifactRooms(LocalStore(tmp_path / "packs"), database_url, clock).start()
 
 
 async def test_a_lost_index_is_built_anew_with_files_and_references(

@@ -1,4 +1,4 @@
-"""The registry's rooms over an empty SQLite database, and published versions without files."""
+"""The registry's rooms over an empty database of each kind, and published versions without files."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -22,10 +22,8 @@ Publish = Callable[..., Awaitable[Version]]
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(
-        "registry", f"sqlite:///{tmp_path / 'registry.db'}", Path(nnpm_registry.__file__).parent / "migrations"
-    )
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database("registry", database_url, Path(nnpm_registry.__file__).parent / "migrations")
     database.migrate()
     yield database
     database.close()

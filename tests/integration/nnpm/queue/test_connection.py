@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from nnpm.errors import FailedPrecondition, Unavailable
-from nnpm.queue.connection import check_redis, connect
+from nnpm.queue.connection import check_redis, connect, wait_for_redis
 from nnpm.queue.pipeline import PipelineConnection
 from support.redis_server import RedisServer
 
@@ -102,3 +102,27 @@ def test_passwords_and_databases_come_from_the_url(tmp_path: Path) -> None:
         "secret",
     )
     assert connect(f"unix://{tmp_path}/r.sock").connection_pool.connection_kwargs["path"] == f"{tmp_path}/r.sock"
+
+
+async def test_a_redis_that_comes_later_is_waited_for(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    redis = connect(server.url)
+    try:
+        waiting = asyncio.create_task(wait_for_redis(redis, asyncio.Event()))
+        done, _ = await asyncio.wait((waiting,), timeout=0.5)
+        assert not done
+        server.start()
+        async with asyncio.timeout(20):
+            assert await waiting
+    finally:
+        await redis.aclose()
+        server.stop()
+
+
+async def test_waiting_for_redis_ends_when_the_service_stops() -> None:
+    redis, stop = connect("unix:///nowhere/redis.sock"), asyncio.Event()
+    waiting = asyncio.create_task(wait_for_redis(redis, stop))
+    stop.set()
+    async with asyncio.timeout(5):
+        assert not await waiting
+    await redis.aclose()

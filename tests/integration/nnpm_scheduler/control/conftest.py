@@ -22,7 +22,9 @@ from support.waiting import eventually
 class Scheduler:
     """The process and its control port."""
 
-    def __init__(self, folder: Path, redis_url: str, registry_address: str, name: str = "scheduler") -> None:
+    def __init__(
+        self, folder: Path, redis_url: str, registry_address: str, database_url: str, name: str = "scheduler"
+    ) -> None:
         port = free_ports(2)
         self.data, self.control = f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}"
         self.mesh = f"unix:{folder}/{name}.sock"
@@ -35,7 +37,7 @@ class Scheduler:
                 "NNPM_SCHEDULER_LISTEN": self.data,
                 "NNPM_CONTROL_LISTEN": self.control,
                 "NNPM_MESH_LISTEN": self.mesh,
-                "NNPM_SCHEDULER_DATABASE_URL": f"sqlite:///{folder}/scheduler.db",
+                "NNPM_SCHEDULER_DATABASE_URL": database_url,
                 "NNPM_LOG_FORMAT": "json",
             },
         )
@@ -104,8 +106,8 @@ async def registry() -> AsyncIterator[KnownRegistry]:
 
 
 @pytest.fixture
-def scheduler(tmp_path: Path, redis_url: str, registry: KnownRegistry) -> Iterator[Scheduler]:
-    scheduler = Scheduler(tmp_path, redis_url, registry.address)
+def scheduler(tmp_path: Path, redis_url: str, registry: KnownRegistry, database_url: str) -> Iterator[Scheduler]:
+    scheduler = Scheduler(tmp_path, redis_url, registry.address, database_url)
     with scheduler.process:
         scheduler.wait()
         yield scheduler

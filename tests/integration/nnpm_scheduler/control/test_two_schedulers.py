@@ -9,9 +9,9 @@ from support.waiting import eventually
 
 
 async def test_the_other_takes_over_when_the_leader_dies(
-    scheduler, deployments, tmp_path: Path, redis_url: str, registry: KnownRegistry
+    scheduler, deployments, tmp_path: Path, redis_url: str, registry: KnownRegistry, database_url: str
 ) -> None:
-    second = type(scheduler)(tmp_path, redis_url, registry.address, "second")
+    second = type(scheduler)(tmp_path, redis_url, registry.address, database_url, "second")
     with second.process:
         second.wait()
         async with (

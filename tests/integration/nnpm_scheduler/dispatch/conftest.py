@@ -7,7 +7,9 @@ from importlib.util import find_spec
 import pytest
 import uvloop
 
-TRANSPORTS = ["grpc", *(["native"] if find_spec("nnpm_wire") else [])]
+_WIRE = find_spec("nnpm_wire")
+TRANSPORTS = ["grpc", *(["native"] if _WIRE is not None and _WIRE.origin is not None else [])]
+"""Without the wheel the sources' folder is found, which is no package and has no origin."""
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

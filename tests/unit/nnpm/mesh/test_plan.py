@@ -64,6 +64,30 @@ def test_stores_that_a_person_chose_stay(tmp_path: Path) -> None:
     assert environment["scheduler-0"]["NNPM_SCHEDULER_DATABASE_URL"].endswith("/scheduler/scheduler.db")
 
 
+def test_what_a_person_put_into_files_stays_there(tmp_path: Path) -> None:
+    """The address of an outside Redis alone is read: health is asked there, too."""
+    (tmp_path / "redis").write_text("redis://:secret@redis.example:6379/0\n")
+    environ = {
+        "NNPM_REDIS_URL_FILE": str(tmp_path / "redis"),
+        "NNPM_REGISTRY_DATABASE_URL_FILE": "/secrets/registry",
+        "NNPM_ARTIFACT_STORE_FILE": "/secrets/store",
+    }
+    chosen = plan(tmp_path, environ, redis=False)
+    assert chosen.outside_redis == "redis://redis.example:6379/0"
+    services = {process.name: process.environment for process in chosen.processes()}
+    for environment in services.values():
+        assert environment["NNPM_REDIS_URL"] == "redis://:secret@redis.example:6379/0"
+        assert "NNPM_REDIS_URL_FILE" not in environment
+    assert "NNPM_REGISTRY_DATABASE_URL" not in services["registry"]
+    assert services["registry"]["NNPM_REGISTRY_DATABASE_URL_FILE"] == "/secrets/registry"
+    assert "NNPM_ARTIFACT_STORE" not in services["artifact"]
+
+
+def test_a_certificate_without_its_authority_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="NNPM_TLS_CA"):
+        plan(tmp_path, {"NNPM_TLS_CERT": "cert.pem", "NNPM_TLS_KEY": "key.pem"})
+
+
 def test_the_trace_receiver_a_person_chose_gets_the_traces_by_way_of_the_ring(tmp_path: Path) -> None:
     made = plan(tmp_path, {"NNPM_OTLP_ENDPOINT": "http://collector:4317"})
     assert made.forward == "http://collector:4317"

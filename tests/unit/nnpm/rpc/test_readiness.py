@@ -4,6 +4,9 @@ import asyncio
 import shutil
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
+from nnpm.errors import Unavailable
 from nnpm.rpc.readiness import Readiness
 from nnpm.sql.database import Database
 from support.waiting import eventually
@@ -27,3 +30,20 @@ async def test_health_turns_off_while_the_database_is_out_of_reach(tmp_path: Pat
     async with asyncio.timeout(10):
         await watching
     database.close()
+
+
+async def test_a_trouble_that_lasts_is_logged_once() -> None:
+    asked = 0
+
+    async def check() -> None:
+        nonlocal asked
+        asked += 1
+        if asked <= 2:
+            raise Unavailable("STORE_UNAVAILABLE", "the store does not answer")
+
+    stop = asyncio.Event()
+    with capture_logs() as lines:
+        async with asyncio.timeout(20):
+            await Readiness(check).wait(stop)
+    assert asked == 3
+    assert [line["why"] for line in lines] == ["the store does not answer"]

@@ -8,41 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from nnpm.errors import FailedPrecondition, ResourceExhausted, Unavailable
+from nnpm.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 from nnpm.sql.database import Database
 
-ENV = """
-from alembic import context
-context.configure(connection=context.config.attributes["connection"], target_metadata=None)
-with context.begin_transaction():
-    context.run_migrations()
-"""
-FIRST = """
-from alembic import op
-import sqlalchemy as sa
-revision, down_revision, branch_labels, depends_on = "0001", None, None, None
-def upgrade():
-    op.create_table("notes", sa.Column("text", sa.String, primary_key=True))
-"""
-
 
 @pytest.fixture
-def migrations(tmp_path: Path) -> Path:
-    folder = tmp_path / "100% migrations"
-    (folder / "versions").mkdir(parents=True)
-    (folder / "env.py").write_text(ENV)
-    (folder / "versions" / "0001_notes.py").write_text(FIRST)
-    return folder
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/new/folder/notes.db"
-
-
-@pytest.fixture
-def database(url: str, migrations: Path) -> Iterator[Database]:
-    database = Database("notes", url, migrations)
+def database(database_url: str, migrations: Path) -> Iterator[Database]:
+    database = Database("notes", database_url, migrations)
     assert database.migrate()
     yield database
     database.close()
@@ -86,17 +58,19 @@ async def test_concurrent_writes_all_take_effect(database: Database) -> None:
     assert len(await database.read(_notes)) == 20
 
 
-async def test_a_migrated_database_is_not_migrated_again(database: Database, url: str, migrations: Path) -> None:
+async def test_a_migrated_database_is_not_migrated_again(
+    database: Database, database_url: str, migrations: Path
+) -> None:
     await database.write(_add, "a")
-    again = Database("notes", url, migrations)
+    again = Database("notes", database_url, migrations)
     assert not again.migrate()
     assert await again.read(_notes) == ["a"]
     again.close()
 
 
-async def test_a_newer_database_is_refused(database: Database, url: str, migrations: Path) -> None:
+async def test_a_newer_database_is_refused(database: Database, database_url: str, migrations: Path) -> None:
     await database.write(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
-    newer = Database("notes", url, migrations)
+    newer = Database("notes", database_url, migrations)
     with pytest.raises(FailedPrecondition) as refused:
         newer.migrate()
     newer.close()
@@ -111,6 +85,34 @@ async def test_writers_that_stay_in_each_others_way_are_told_so(database: Databa
     assert refused.value.reason == "DATABASE_UNAVAILABLE"
 
 
+async def test_writers_of_two_processes_are_not_in_each_others_way(
+    database: Database, database_url: str, migrations: Path
+) -> None:
+    def count_up(connection: Connection) -> None:
+        (last,) = _notes(connection)
+        connection.execute(text("UPDATE notes SET text = :next"), {"next": f"{int(last) + 1:03}"})
+
+    await database.write(_add, "000")
+    other = Database("notes", database_url, migrations)
+    await asyncio.gather(*(each.write(count_up) for each in [database, other] * 20))
+    assert await database.read(_notes) == ["040"]
+    other.close()
+
+
+async def test_a_folder_for_the_file_is_made(tmp_path: Path, migrations: Path) -> None:
+    database = Database("notes", f"sqlite:///{tmp_path}/new/folder/notes.db", migrations)
+    assert database.migrate()
+    database.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://host/name", "nonsense"])
+def test_a_database_of_another_kind_is_refused(url: str, migrations: Path) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        Database("notes", url, migrations)
+    assert refused.value.reason == "INVALID_SETTINGS"
+
+
+@pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
 async def test_a_full_disk_is_said_to_be_full(database: Database) -> None:
     def fill(connection: Connection) -> None:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -132,8 +134,8 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path, migrati
     assert refused.value.reason == "DATABASE_UNAVAILABLE"
 
 
-def test_services_that_start_together_migrate_once(url: str, migrations: Path) -> None:
-    databases = [Database("notes", url, migrations) for _ in range(4)]
+def test_services_that_start_together_migrate_once(database_url: str, migrations: Path) -> None:
+    databases = [Database("notes", database_url, migrations) for _ in range(4)]
     with ThreadPoolExecutor(4) as threads:
         was_empty = list(threads.map(Database.migrate, databases))
     assert sorted(was_empty) == [False, False, False, True]

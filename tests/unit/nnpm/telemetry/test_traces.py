@@ -57,3 +57,11 @@ def test_without_a_receiver_nothing_is_recorded() -> None:
         "    pass", "    assert not trace.get_current_span().is_recording()"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=60, check=True).returncode == 0
+
+
+def test_a_receiver_that_is_gone_does_not_hold_up_the_end() -> None:
+    """An address that nobody answers at: a container's collector that was stopped first."""
+    script = TRACER.format(endpoint="http://192.0.2.1:4317", ratio="1").replace(
+        "shutdown()\n", "import time; begin = time.monotonic(); shutdown(); assert time.monotonic() - begin < 3\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=True).returncode == 0

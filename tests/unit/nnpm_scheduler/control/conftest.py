@@ -1,4 +1,4 @@
-"""A real SQLite database with the scheduler's schema, and a registry that knows what a test tells it."""
+"""A real database of each kind with the scheduler's schema, and a registry that knows what a test tells it."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,11 +15,6 @@ from nnpm_scheduler.control.store import Store
 from support.desired_state import KnownVersions
 
 MIGRATIONS = Path(nnpm_scheduler.control.__path__[0]) / "migrations"
-
-
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/scheduler/scheduler.db"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Where a bucket is, and a server that is not there. The promise is tested in integration, on a real MinIO."""
+"""Where a bucket is, and a server that is not there. The promise is tested in integration, on real servers."""
 
 import time
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nnpm.errors import InvalidArgument, Unavailable
-from nnpm_artifact.minio_store import Bucket, MinioStore
+from nnpm_artifact.s3_store import Bucket, S3Store
 from support.ports import free_port
 
 
@@ -37,7 +37,7 @@ def test_a_url_that_names_no_bucket_is_refused(url: str) -> None:
 
 def test_a_server_that_is_not_there_is_unavailable_within_seconds(tmp_path: Path) -> None:
     bucket = Bucket.parse(f"s3://packs?endpoint=http://127.0.0.1:{free_port()}")
-    store = MinioStore(bucket, "key", "secret", tmp_path / "staging")
+    store = S3Store(bucket, "key", "secret", tmp_path / "staging")
     path = store.staging / "one"
     path.write_bytes(b"data")
     begun = time.monotonic()

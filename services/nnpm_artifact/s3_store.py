@@ -1,4 +1,4 @@
-"""Packs in a bucket of MinIO, or of any S3 that knows conditional puts."""
+"""Packs in a bucket of any S3: MinIO, Versity's gateway, a cloud's. The README says what is asked of one."""
 
 import shutil
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ class Bucket:
         return cls(parts.netloc, f"{prefix}/" if prefix else "", endpoint.netloc, endpoint.scheme == "https", region)
 
 
-class MinioStore:
+class S3Store:
     """The pack store in a bucket. A put is conditional (If-None-Match), so nothing is ever overwritten."""
 
     def __init__(self, bucket: Bucket, access_key: str, secret_key: str, staging: Path) -> None:

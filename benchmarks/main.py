@@ -1,0 +1,60 @@
+"""`scripts/bench`, once its environment is there."""
+
+import json
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import facts, h2load, options, report, roster, run
+from benchmarks.h2load import LoadError
+from benchmarks.models import all_models, sources_digest
+from benchmarks.points import chosen_points
+from benchmarks.processes import StartError
+from benchmarks.workbench import Workbench
+
+
+def main(tools: Path) -> int:
+    """Measure and report; the exit code. `tools` is the folder where models and peers are kept."""
+    asked = options.parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("scripts/bench: stopped"))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        measure(asked, tools)
+    except KeyboardInterrupt:
+        sys.exit("scripts/bench: interrupted; everything is stopped")
+    except (StartError, LoadError) as fault:
+        sys.exit(f"scripts/bench: {fault}")
+    return 0
+
+
+def measure(asked: options.Options, tools: Path) -> None:
+    """The run, and its files in the folder asked for."""
+    h2load.require()
+    begin = time.monotonic()
+    about = facts.machine_facts()
+    points = chosen_points(asked.only, quick=asked.quick)
+    model_files = tools / "models" / sources_digest()
+    model_files.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="nnpm-bench-") as scratch:
+        bench = Workbench(Path(scratch), model_files, all_models())
+        taking_part = roster.contestants(bench, points, peers=asked.peers, transports=asked.transports)
+        results, idle = run.measure_all(taking_part, points, rounds=asked.rounds, seconds=asked.seconds, say=_say)
+    settings = {
+        "rounds": asked.rounds,
+        "seconds a run": asked.seconds,
+        "load": "h2load, one connection for gRPC, latencies from its log",
+        "idle": f"all servers together take {100 * idle:.1f} % of a core while nothing is asked",
+        "took": f"{time.monotonic() - begin:.0f} s",
+    }
+    found = report.as_json(about, taking_part, results, settings)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    text = report.as_markdown(found)
+    (asked.out / "results.json").write_text(json.dumps(found, indent=2) + "\n")
+    (asked.out / "results.md").write_text(text)
+    print(json.dumps(found, indent=2) if asked.json else text)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

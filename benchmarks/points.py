@@ -1,0 +1,55 @@
+"""Where is measured: which model, how many requests in flight, which bodies, how many copies of the model."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Point:
+    """One column of a table.
+
+    Attributes:
+        in_flight: requests in the air at any moment, on one connection.
+        mixed: every request has an id of its own and one of eight shapes; else all have the same bytes.
+        copies: of the model; two worker processes, two instances.
+    """
+
+    model: str
+    in_flight: int
+    mixed: bool = False
+    copies: int = 1
+
+    @property
+    def case(self) -> str:
+        """What `--only` calls it, and what a table is about."""
+        name = f"{self.model}-mixed" if self.mixed else self.model
+        return name if self.copies == 1 else f"{name}-x{self.copies}"
+
+
+_IN_FLIGHT = {
+    "tiny": (1, 4, 16, 64, 256),
+    "mid": (1, 7, 16, 64),
+    "magika": (1, 7, 16, 64),
+    "conv": (1, 4, 16),
+    "identity": (1, 4),
+}
+_QUICK = {"tiny": (1, 64, 256), "mid": (1, 7, 16, 64), "magika": (1, 16), "conv": (4,), "identity": (4,)}
+
+
+def all_points(*, quick: bool) -> tuple[Point, ...]:
+    """Every point of a run, in the order of the tables."""
+    chosen = _QUICK if quick else _IN_FLIGHT
+    plain = tuple(Point(model, in_flight) for model, points in chosen.items() for in_flight in points)
+    extra = (*(Point("tiny", in_flight, mixed=True) for in_flight in (64, 256)), Point("mid", 64, copies=2))
+    return plain + extra
+
+
+def chosen_points(only: Collection[str], *, quick: bool) -> tuple[Point, ...]:
+    """The points of the cases named; all where none is."""
+    points = all_points(quick=quick)
+    return tuple(point for point in points if not only or point.case in only)
+
+
+def cases() -> tuple[str, ...]:
+    """What `--only` may name."""
+    return tuple(dict.fromkeys(point.case for point in all_points(quick=False)))
