@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from nnpm.errors import Cancelled, DeadlineExceeded, Internal, NnpmError
 from nnpm_worker.batching import BatchPlan, group, join, split
 from nnpm_worker.replies import ReplyWriter, Written
-from nnpm_worker.requests import Job, Piece, decode
+from nnpm_worker.requests import Fault, Job, Piece, decode
 from nnpm_worker.runtime import Model, Tensors
 
 
@@ -86,16 +86,19 @@ class Execution:
             result.outcomes.extend([Outcome(job, offset, 1, None, _cancelled()) for offset in sorted(job.cancelled)])
             try:
                 _check_deadline(job)
-                pieces += self._decode(job)
+                decoded, faults = self._decode(job)
             except NnpmError as error:
                 result.outcomes.extend(failed(job, error))
+            else:
+                pieces += decoded
+                result.outcomes.extend([Outcome(job, fault.offset, 1, None, fault.error) for fault in faults])
         runs = group(pieces, self._plan)
         result.figures.compute_input_ns += time.monotonic_ns() - started
         for run in runs:
             self._run_together(run, result)
         return result
 
-    def _decode(self, job: Job) -> list[Piece]:
+    def _decode(self, job: Job) -> tuple[list[Piece], list[Fault]]:
         if not job.complete:
             raise Internal("INTERNAL_ERROR", "the request came without its body")
         return decode(job)

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from nnpm.api.inference.inference_pb2 import ModelInferRequest
-from nnpm.errors import InvalidArgument
+from nnpm.errors import InvalidArgument, NnpmError
 from nnpm.queue.entry import Block, Layout
 from nnpm.tensors import raw
 from nnpm.tensors.datatypes import by_name
@@ -109,19 +109,46 @@ class Piece:
         return (self.cut(index, 1) for index in range(self.count))
 
 
-def decode(job: Job) -> list[Piece]:
-    """The requests of a job that are wanted.
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with one request of a job."""
 
-    Raises InvalidArgument: MALFORMED_REQUEST, or what is wrong with which tensor.
+    offset: int
+    error: NnpmError
+
+
+def decode(job: Job) -> tuple[list[Piece], list[Fault]]:
+    """The requests of a job that are wanted, and those of them that cannot be run.
+
+    A fault is MALFORMED_REQUEST, or says what is wrong with which tensor.
     """
-    whole = _parsed(job) if job.raw is None else _sliced(job, job.raw)
+    try:
+        whole = _parsed(job) if job.raw is None else _sliced(job, job.raw, job.block.count)
+    except NnpmError as error:
+        return _decode_each(job, error)
     if not job.cancelled:
-        return [whole]
-    return [whole.cut(first, count) for first, count in job.live()]
+        return [whole], []
+    return [whole.cut(first, count) for first, count in job.live()], []
 
 
-def _sliced(job: Job, raws: Sequence[bytes]) -> Piece:
-    layout, count = job.block.layout, job.block.count
+def _decode_each(job: Job, error: NnpmError) -> tuple[list[Piece], list[Fault]]:
+    """One of the requests is at fault: its neighbours are not."""
+    offsets = [offset for first, count in job.live() for offset in range(first, first + count)]
+    if job.raw is None or job.block.count == 1:
+        return [], [Fault(offset, error) for offset in offsets]
+    pieces, faults = [], []
+    strides = [len(data) // job.block.count for data in job.raw]
+    for offset in offsets:
+        raws = [data[offset * n : (offset + 1) * n] for data, n in zip(job.raw, strides, strict=True)]
+        try:
+            pieces.append(replace(_sliced(job, raws, 1), offset=offset))
+        except NnpmError as own:
+            faults.append(Fault(offset, own))
+    return pieces, faults
+
+
+def _sliced(job: Job, raws: Sequence[bytes], count: int) -> Piece:
+    layout = job.block.layout
     assert layout is not None  # noqa: S101 -- only a job with a layout has `raw`
     inputs = {}
     for spec, data in zip(layout.inputs, raws, strict=True):
