@@ -124,7 +124,7 @@ class Execution:
             if piece.offset in piece.job.cancelled:
                 raise _cancelled()
             _check_deadline(piece.job)
-            inputs = {name: array[0] for name, array in piece.inputs.items()}
+            inputs = {name: array[0, ...] for name, array in piece.inputs.items()}  # a scalar stays an array
             outputs = self._infer(inputs, piece.outputs, result.figures)
         except NnpmError as error:
             run = RunTime(begun, self._wall_clock())
