@@ -1,5 +1,6 @@
 """Versions: drafted, read, yanked, resolved. `commits` has the step from draft to published."""
 
+import re
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
@@ -20,6 +21,8 @@ from nnpm_registry.store import drafts, packages, tags
 from nnpm_registry.store import versions as stored
 
 _MAX_REASON = 1000
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""A NUL character as canonical JSON writes it. PostgreSQL's texts cannot hold one, so a registry's do not."""
 
 
 class Versions:
@@ -37,6 +40,8 @@ class Versions:
         """
         check_request_id(request_id)
         parsed = Manifest.parse(manifest)
+        if _NUL.search(parsed.canonical()):
+            raise InvalidArgument("INVALID_MANIFEST", "a text in the manifest holds a NUL character", hint="remove it")
         return await self._database.write(drafts.create, parsed, request_id, self._draft_seconds)
 
     async def get(self, package: str, version: str) -> Version:

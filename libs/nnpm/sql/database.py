@@ -52,6 +52,7 @@ class Database:
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="sql")
         self._writing = threading.Lock()
         self._away_since: float | None = None
+        self._closing = threading.Event()
 
     def migrate(self) -> bool:
         """Bring the schema to this version's. True when the database was empty before.
@@ -121,7 +122,8 @@ class Database:
         await self.read(lambda connection: connection.execute(text("SELECT 1")).all())
 
     def close(self) -> None:
-        """Let what runs end, then disconnect."""
+        """Let what runs end, then disconnect. Nothing waits for a server any more that is away."""
+        self._closing.set()
         self._threads.shutdown()
         self._engine.dispose()
 
@@ -164,13 +166,13 @@ class Database:
                 done = act()
             except _LostError:
                 now = time.monotonic()
-                self._away_since = self._away_since or now
-                if now + pause > self._away_since + _PATIENCE:
+                since = self._away_since or now  # another thread may find at any moment that it is back
+                self._away_since = since
+                if self._closing.wait(pause) or now > since + _PATIENCE:
                     raise
             else:
                 self._away_since = None
                 return done
-            time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _rehearse(self, act: Callable[[Connection], T]) -> T:

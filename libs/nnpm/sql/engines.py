@@ -98,9 +98,8 @@ def _postgresql(url: URL) -> Engine:
         "tcp_user_timeout": 10_000,
         "application_name": "nnpm",
     }
-    engine = create_engine(
-        url, pool_size=CONNECTIONS, max_overflow=0, pool_pre_ping=True, connect_args={**arguments, **dict(url.query)}
-    )
+    ours = {name: value for name, value in arguments.items() if name not in url.query}
+    engine = create_engine(url, pool_size=CONNECTIONS, max_overflow=0, pool_pre_ping=True, connect_args=ours)
     event.listen(
         engine,
         "begin",

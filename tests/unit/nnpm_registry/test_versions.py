@@ -236,3 +236,14 @@ async def test_many_drafts_of_one_version_at_once_end_with_one(versions: Version
     wanted = [manifest({"model.onnx": str(number).encode()}).canonical() for number in range(20)]
     await asyncio.gather(*(versions.create(each, "") for each in wanted))
     assert (await versions.get("acme/tiny", "1.0.0")).manifest in wanted
+
+
+@pytest.mark.parametrize(("description", "fine"), [("a\0b", False), ("a\\u0000b", True), ("a\\\0b", False)])
+async def test_no_text_holds_a_nul_character(versions: Versions, description: str, fine: bool) -> None:
+    wanted = manifest({"model.onnx": b"model"}, description=description).canonical()
+    if fine:
+        await versions.create(wanted, "")
+        return
+    with pytest.raises(InvalidArgument) as refused:
+        await versions.create(wanted, "")
+    assert refused.value.reason == "INVALID_MANIFEST"
