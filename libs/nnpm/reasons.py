@@ -33,6 +33,7 @@ REASONS: Mapping[str, str] = {
     "DEPLOYMENT_NAME_TAKEN": "A deployment of that name serves another package.",
     "DEPLOYMENT_NOT_FOUND": "No deployment, and no deployed package, has that name.",
     "DEPLOYMENT_PAUSED": "The deployment is paused; it serves again when it is resumed.",
+    "DIRECT_READS_OFF": "The artifact service gives no URLs of its store: files are read through it.",
     "DISK_FULL": "No space is left on the disk.",
     "DRAFT_CHANGED": "The draft is not the one that the commit names.",
     "DUPLICATE_TENSOR": "A request names the same tensor twice.",

@@ -6,6 +6,7 @@ import tempfile
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from nnpm.api.artifact.v1 import artifact_pb2_grpc
@@ -20,12 +21,14 @@ from nnpm_artifact.clock import wall_clock
 from nnpm_artifact.collection import Collection
 from nnpm_artifact.commits import Commits
 from nnpm_artifact.dependencies import Dependencies
+from nnpm_artifact.direct import DirectReads
 from nnpm_artifact.files import Files
 from nnpm_artifact.flushes import Flushes
 from nnpm_artifact.intake import Intakes
 from nnpm_artifact.local_store import LocalStore
 from nnpm_artifact.pack_ledger import PackLedger
 from nnpm_artifact.pack_store import PackStore
+from nnpm_artifact.presigned import Endpoint, RangeSigner
 from nnpm_artifact.reading import ChunkReader
 from nnpm_artifact.recovery import Recovery
 from nnpm_artifact.references import References
@@ -35,6 +38,9 @@ from nnpm_artifact.settings import ArtifactSettings
 from nnpm_artifact.threads import Threads
 from nnpm_artifact.upkeep import Upkeep
 from nnpm_artifact.uploads import Uploads
+
+if TYPE_CHECKING:
+    from nnpm_artifact.s3_store import Bucket
 
 
 async def serve(settings: ArtifactSettings, stop: asyncio.Event) -> None:
@@ -62,11 +68,13 @@ async def serve(settings: ArtifactSettings, stop: asyncio.Event) -> None:
         collection = Collection(database, store, ledger, threads, wall_clock, grace_ms=grace_ms)
         uploads = Uploads(database, flushes, wall_clock, lease_ms=settings.artifact_lease_seconds * 1000)
         reader = ChunkReader(store, database, threads)
+        files = Files(database, reader)
         service = ArtifactService(
             uploads=uploads,
             intakes=Intakes(database, ledger, uploads, flushes, threads),
             commits=Commits(database, ledger, reader, uploads, threads),
-            files=Files(database, reader),
+            files=files,
+            direct=DirectReads(store, database, files, threads),
             references=References(database, ledger, threads),
             collection=collection,
             metrics=metrics,
@@ -97,7 +105,8 @@ def open_store(settings: ArtifactSettings, stack: AsyncExitStack) -> PackStore:
         if staging is None:
             staging = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nnpm-artifact-"))) / "staging"
         key, secret = settings.artifact_s3_access_key, settings.artifact_s3_secret_key.get_secret_value()
-        store = S3Store(Bucket.parse(url), key, secret, staging)
+        bucket = Bucket.parse(url)
+        store = S3Store(bucket, key, secret, staging, range_signer(settings, bucket))
     elif url.startswith("file:"):
         store = LocalStore(Path(unquote(urlsplit(url).path)))
     else:
@@ -108,6 +117,23 @@ def open_store(settings: ArtifactSettings, stack: AsyncExitStack) -> PackStore:
         )
     stack.callback(store.close)
     return store
+
+
+def range_signer(settings: ArtifactSettings, bucket: "Bucket") -> RangeSigner | None:
+    """Signs what clients read of the store themselves; None where they read through this service."""
+    wanted = settings.artifact_direct_endpoint
+    if wanted == "auto":
+        wanted = "off" if settings.tls_cert and not bucket.secure else bucket.endpoint
+    if wanted == "off":
+        return None
+    return RangeSigner(
+        Endpoint.parse(wanted),
+        bucket.name,
+        bucket.region,
+        settings.artifact_s3_access_key,
+        settings.artifact_s3_secret_key.get_secret_value(),
+        settings.artifact_direct_seconds,
+    )
 
 
 async def open_database(settings: ArtifactSettings, stack: AsyncExitStack, stop: asyncio.Event) -> Database:

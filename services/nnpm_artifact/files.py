@@ -42,13 +42,7 @@ class Files:
         Every chunk is verified as a whole before a byte of it is given out. Raises FILE_NOT_FOUND, INVALID_FILE_RANGE,
         OFFSET_PAST_END, CHUNK_CORRUPT.
         """
-        if offset < 0 or length < 0:
-            raise InvalidArgument("INVALID_FILE_RANGE", f"offset {offset} and length {length} must be 0 or more")
-        file = await self.get(namespace, digest)
-        if offset > file.size:
-            raise OutOfRange(
-                "OFFSET_PAST_END", f"offset {offset} is past the end of {format_digest(digest)}, at {file.size}"
-            )
+        file = await self._at(namespace, digest, offset, length)
         end = min(file.size, offset + length) if length else file.size
         if offset == end:
             return
@@ -59,6 +53,30 @@ class Files:
                         yield piece
                 if part.first_byte + length_of(part.chunks) >= end:
                     return
+
+    async def pieces(
+        self, namespace: str, digest: bytes, offset: int
+    ) -> AsyncGenerator[tuple[int, int, list[Chunk]], None]:
+        """The chunks from the one in which `offset` lies, in parts: namespace's id, place of the first byte, chunks.
+
+        Raises FILE_NOT_FOUND, INVALID_FILE_RANGE, OFFSET_PAST_END.
+        """
+        file = await self._at(namespace, digest, offset, 0)
+        if offset == file.size:
+            return
+        async with aclosing(self._parts(file, offset)) as parts:
+            async for part in parts:
+                yield file.namespace_id, *_overlap(part, offset, file.size)
+
+    async def _at(self, namespace: str, digest: bytes, offset: int, length: int) -> FileRow:
+        if offset < 0 or length < 0:
+            raise InvalidArgument("INVALID_FILE_RANGE", f"offset {offset} and length {length} must be 0 or more")
+        file = await self.get(namespace, digest)
+        if offset > file.size:
+            raise OutOfRange(
+                "OFFSET_PAST_END", f"offset {offset} is past the end of {format_digest(digest)}, at {file.size}"
+            )
+        return file
 
     async def _parts(self, file: FileRow, offset: int) -> AsyncGenerator[RecipePart, None]:
         """The parts of the recipe from the one in which `offset` lies."""

@@ -60,6 +60,13 @@ class LocalStore:
             raise DataLoss("PACK_CORRUPT", f"pack {name} ends at byte {offset + len(data)}", metadata={"pack": name})
         return data
 
+    @property
+    def shares(self) -> bool:
+        return False
+
+    def share(self, name: str, offset: int, length: int) -> str:
+        raise NotImplementedError("a local directory has no URLs")
+
     def size(self, name: str) -> int:
         path = self._path(name)
         with disk_errors(path):

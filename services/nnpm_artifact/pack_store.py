@@ -41,6 +41,15 @@ class PackStore(Protocol):
         """
         ...
 
+    @property
+    def shares(self) -> bool:
+        """Whether `share` may be called."""
+        ...
+
+    def share(self, name: str, offset: int, length: int) -> str:
+        """A URL that opens just these bytes to whoever has it, for some minutes. Asks nobody."""
+        ...
+
     def size(self, name: str) -> int:
         """Bytes of the object. Raises NotFound PACK_NOT_FOUND."""
         ...

@@ -87,15 +87,18 @@ class ChunkReader:
         return data
 
 
-def runs(chunks: Sequence[Chunk], places: Mapping[bytes, Location]) -> Iterator[Run]:
-    """Join chunks that follow each other both in `chunks` and in a pack. Raises NotFound CHUNK_NOT_FOUND."""
+def runs(chunks: Sequence[Chunk], places: Mapping[bytes, Location], limit: int = _RUN_BYTES) -> Iterator[Run]:
+    """Join chunks that follow each other both in `chunks` and in a pack, `limit` bytes at most.
+
+    Raises NotFound CHUNK_NOT_FOUND.
+    """
     pack, start, end = "", 0, 0
     joined: list[Chunk] = []
     for chunk in chunks:
         place = places.get(chunk.digest)
         if place is None:
             raise NotFound("CHUNK_NOT_FOUND", f"chunk sha256:{chunk.digest.hex()} is not stored")
-        if joined and (place.pack != pack or place.offset != end or end - start + chunk.size > _RUN_BYTES):
+        if joined and (place.pack != pack or place.offset != end or end - start + chunk.size > limit):
             yield Run(pack, start, tuple(joined))
             joined = []
         if not joined:

@@ -16,6 +16,7 @@ from minio.error import InvalidResponseError, MinioException, S3Error, ServerErr
 from nnpm.errors import AlreadyExists, DataLoss, InvalidArgument, NnpmError, NotFound, Unavailable
 from nnpm_artifact.disk import check_space, disk_errors, disk_full
 from nnpm_artifact.pack_store import StoredPack
+from nnpm_artifact.presigned import RangeSigner
 
 CONNECTIONS = 16
 _TIMEOUT = urllib3.Timeout(connect=2.0, read=15.0)
@@ -36,6 +37,11 @@ class Bucket:
     host: str
     secure: bool
     region: str
+
+    @property
+    def endpoint(self) -> str:
+        """The server's URL."""
+        return f"{'https' if self.secure else 'http'}://{self.host}"
 
     @classmethod
     def parse(cls, url: str) -> "Bucket":
@@ -58,9 +64,17 @@ class Bucket:
 class S3Store:
     """The pack store in a bucket. A put is conditional (If-None-Match), so nothing is ever overwritten."""
 
-    def __init__(self, bucket: Bucket, access_key: str, secret_key: str, staging: Path) -> None:
-        """Connects lazily: a server that is down now is waited for by health, not here."""
+    def __init__(
+        self, bucket: Bucket, access_key: str, secret_key: str, staging: Path, signer: RangeSigner | None = None
+    ) -> None:
+        """Connects lazily: a server that is down now is waited for by health, not here.
+
+        Args:
+            staging: a folder of this process's own, emptied here.
+            signer: of the URLs that readers get; None = they get none.
+        """
         self._bucket = bucket
+        self._signer = signer
         self._staging = staging
         # blocksize: urllib3 would send a file in pieces of 16 KiB
         self._http = urllib3.PoolManager(
@@ -113,6 +127,14 @@ class S3Store:
         if len(data) < length:
             raise DataLoss("PACK_CORRUPT", f"pack {name} ends at byte {offset + len(data)}", metadata={"pack": name})
         return data
+
+    @property
+    def shares(self) -> bool:
+        return self._signer is not None
+
+    def share(self, name: str, offset: int, length: int) -> str:
+        assert self._signer is not None  # noqa: S101 -- see `shares`
+        return self._signer.sign(self._key(name), offset, length)
 
     def size(self, name: str) -> int:
         with _s3_errors(name):

@@ -15,6 +15,7 @@ from nnpm.package.digest import format_digest, parse_digest
 from nnpm.telemetry.metrics import Metrics
 from nnpm_artifact.collection import Collection
 from nnpm_artifact.commits import Claim, Commits
+from nnpm_artifact.direct import DirectReads, SharedRange
 from nnpm_artifact.files import Files
 from nnpm_artifact.intake import Intake, Intakes
 from nnpm_artifact.recipes import Chunk
@@ -40,6 +41,7 @@ class ArtifactService(artifact_pb2_grpc.ArtifactServiceServicer):
         intakes: Intakes,
         commits: Commits,
         files: Files,
+        direct: DirectReads,
         references: References,
         collection: Collection,
         metrics: Metrics,
@@ -48,6 +50,7 @@ class ArtifactService(artifact_pb2_grpc.ArtifactServiceServicer):
         self._intakes = intakes
         self._commits = commits
         self._files = files
+        self._direct = direct
         self._references = references
         self._collection = collection
         self._received = metrics.bytes.labels("received")
@@ -120,6 +123,14 @@ class ArtifactService(artifact_pb2_grpc.ArtifactServiceServicer):
                     yield pb.ReadFileResponse(data=data)
                     self._sent.inc(len(data))
 
+    async def LocateFile(
+        self, request: pb.LocateFileRequest, context: Context
+    ) -> AsyncGenerator[pb.LocateFileResponse, None]:
+        digest = parse_digest(request.digest)
+        async with aclosing(self._direct.locate(request.namespace, digest, request.offset)) as parts:
+            async for ranges in parts:
+                yield pb.LocateFileResponse(ranges=[_range(one) for one in ranges])
+
     async def AddReferences(self, request: pb.AddReferencesRequest, context: Context) -> pb.AddReferencesResponse:
         digests = tuple(parse_digest(digest) for digest in request.digests)
         await self._references.add(request.namespace, Reference(request.referrer, digests))
@@ -180,6 +191,15 @@ def _check_same(upload_id: str, later: str) -> None:
 
 def _chunks(chunks: Iterable[pb.Chunk]) -> list[Chunk]:
     return [Chunk(chunk.digest, chunk.size) for chunk in chunks]
+
+
+def _range(shared: SharedRange) -> pb.StoreRange:
+    return pb.StoreRange(
+        url=shared.url,
+        first_byte=shared.first_byte,
+        file_offset=shared.file_offset,
+        chunks=[pb.Chunk(digest=chunk.digest, size=chunk.size) for chunk in shared.chunks],
+    )
 
 
 def _file(file: FileRow) -> pb.File:

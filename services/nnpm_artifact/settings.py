@@ -24,6 +24,14 @@ class ArtifactSettings(ServiceSettings):
     artifact_staging_dir: Path | None = Field(
         None, description="Local folder where packs for an s3 store are written first; absent = a temporary folder."
     )
+    artifact_direct_endpoint: str = Field(
+        "auto",
+        description="Where clients and workers reach an s3 store themselves, `http://host:9000`; `auto` = where this "
+        "service does (but not in the clear where this service speaks TLS); `off` = they read through this service.",
+    )
+    artifact_direct_seconds: int = Field(
+        300, ge=10, le=24 * 3600, description="How long a URL of a range of the store is good for, seconds."
+    )
     artifact_lease_seconds: int = Field(
         24 * 3600, ge=1, le=30 * 24 * 3600, description="How long an upload lives after its last call, seconds."
     )

@@ -165,7 +165,7 @@ class Partial:
         self.file = file
         self.written = 0
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: bytes | memoryview) -> None:
         """Append. Raises ResourceExhausted DISK_FULL."""
         with _disk_errors():
             view = memoryview(block)

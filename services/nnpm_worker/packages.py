@@ -23,7 +23,7 @@ _log = get_logger("packages")
 class Source(Protocol):
     """Where files come from."""
 
-    def read(self, namespace: str, digest: str, offset: int) -> AsyncIterator[bytes]:
+    def read(self, namespace: str, digest: str, offset: int) -> AsyncIterator[bytes | memoryview]:
         """The bytes of a file from `offset` to its end, in blocks. Raises NnpmError."""
 
 
@@ -123,7 +123,7 @@ class Packages:
         """The whole file, hashed as it comes; a broken stream goes on where it broke."""
         whole = hashlib.sha256()
 
-        def take(block: bytes) -> None:
+        def take(block: bytes | memoryview) -> None:
             whole.update(block)
             partial.write(block)
 

@@ -90,6 +90,13 @@ class StumblingStore:
         self._stumble("read")
         return self._store.read(name, offset, length)
 
+    @property
+    def shares(self) -> bool:
+        return self._store.shares
+
+    def share(self, name: str, offset: int, length: int) -> str:
+        return self._store.share(name, offset, length)
+
     def size(self, name: str) -> int:
         return self._store.size(name)
 

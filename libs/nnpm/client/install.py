@@ -4,12 +4,13 @@ An interrupted install goes on from the last verified chunk; a file that is ther
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
 from nnpm.api.artifact.v1 import artifact_pb2
+from nnpm.artifacts.reader import FileReader
 from nnpm.client.connection import Connection
 from nnpm.client.part_file import PartFile, disk_errors
 from nnpm.client.patience import Patience, patiently
@@ -32,6 +33,7 @@ class Installer:
     def __init__(self, connection: Connection, executor: Executor) -> None:
         self._artifact = connection.artifact
         self._executor = executor
+        self._reader = FileReader(connection.artifact, executor)
 
     async def install(self, version: Version, folder: Path, on_progress: OnProgress) -> Installed:
         """Puts the version's files below `folder`.
@@ -81,7 +83,8 @@ class Installer:
             start = file.offset
             try:
                 if start < entry.size:
-                    async for data in self._read(namespace, entry, start):
+                    timeout = _GRACE + (entry.size - start) / _SLOWEST
+                    async for data in self._reader.read(namespace, entry.digest, start, timeout):
                         await self._in_executor(file.take, data)
                         travelled += len(data)
                         on_bytes(file.offset)
@@ -101,11 +104,6 @@ class Installer:
         async for answer in self._artifact.ReadRecipe(request, timeout=_GRACE):
             found.extend((chunk.size, chunk.digest) for chunk in answer.chunks)
         return found
-
-    async def _read(self, namespace: str, entry: FileEntry, offset: int) -> AsyncIterator[bytes]:
-        request = artifact_pb2.ReadFileRequest(namespace=namespace, digest=entry.digest, offset=offset)
-        async for answer in self._artifact.ReadFile(request, timeout=_GRACE + (entry.size - offset) / _SLOWEST):
-            yield answer.data
 
     async def _in_executor(self, work: Callable[[*Arguments], Answer], *arguments: *Arguments) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)

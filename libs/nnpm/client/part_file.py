@@ -36,7 +36,7 @@ class PartFile:
         self._file = _open_locked(path)
         self._resume()
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: bytes | memoryview) -> None:
         """Verifies and writes the next bytes. Raises DataLoss at a chunk that is not what the recipe says."""
         view = memoryview(data)
         while view:
