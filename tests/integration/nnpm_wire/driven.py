@@ -143,4 +143,4 @@ def answer(call: Any) -> pb.ModelInferResponse:
 
 def numbered(blocks: Sequence[Calls]) -> list[str]:
     """The ids in all of them."""
-    return sorted(id for block in blocks for id in block.ids())
+    return sorted(name for block in blocks for name in block.ids())

@@ -16,7 +16,7 @@ def test_calls_of_a_turn_that_differ_in_ids_and_tensors_are_one_block(driven: Dr
     assert block.size == sum(map(len, bodies.values()))
     assert (block.method, block.metadata) == ("ModelInfer", ("", ""))
     (raw,) = block.raw()
-    assert raw == b"".join(bytes([int(id.split("-")[1])] * 4) for id in block.ids())
+    assert raw == b"".join(bytes([int(name.split("-")[1])] * 4) for name in block.ids())
     assert driven.deliver(reply(driven.fly(block), len(block), raw)) == len(calls)
     for n, call in enumerate(calls):
         assert (answer(call).id, answer(call).raw_output_contents) == (f"id-{n}", [bytes([n] * 4)])

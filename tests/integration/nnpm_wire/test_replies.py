@@ -74,7 +74,7 @@ def test_a_block_taken_apart_is_answered_piece_by_piece(driven: Driven) -> None:
     calls = [driven.call(request(bytes([n]), str(n)), channel=channel, timeout=None) for n in range(4)]
     driven.held(4)
     (block,) = driven.arrived(4)
-    order = [int(id) for id in block.ids()]
+    order = [int(name) for name in block.ids()]
     number = driven.fly(block)
     assert driven.deliver(reply(number, 1, b"b", offset=1)) == 1
     assert block.live() == [0, 2, 3]
@@ -103,7 +103,7 @@ def test_replies_of_every_size_arrive_whole(driven: Driven, size: int) -> None:
     calls = [driven.call(request(bytes([n]), str(n)), channel=channel, timeout=None) for n in range(3)]
     driven.held(3)
     (block,) = driven.arrived(3)
-    parts = {id: bytes([int(id)]) * size for id in block.ids()}
+    parts = {name: bytes([int(name)]) * size for name in block.ids()}
     assert driven.deliver(reply(driven.fly(block), 3, b"".join(parts.values()), b"123")) == 3
     for call in calls:
         assert answer(call).raw_output_contents[0] == parts[answer(call).id]
