@@ -5,6 +5,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import facts, h2load, options, report, roster, run
@@ -15,13 +16,18 @@ from benchmarks.processes import StartError
 from benchmarks.workbench import Workbench
 
 
-def main(tools: Path) -> int:
-    """Measure and report; the exit code. `tools` is the folder where models and peers are kept."""
+def main(tools: Path, environment: Callable[[str, Sequence[str]], Path]) -> int:
+    """Measure and report; the exit code.
+
+    Args:
+        tools: the folder where the models are kept.
+        environment: gives the Python of an environment of that name that holds these packages.
+    """
     asked = options.parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("scripts/bench: stopped"))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        measure(asked, tools)
+        measure(asked, tools, environment)
     except KeyboardInterrupt:
         sys.exit("scripts/bench: interrupted; everything is stopped")
     except (StartError, LoadError) as fault:
@@ -29,7 +35,7 @@ def main(tools: Path) -> int:
     return 0
 
 
-def measure(asked: options.Options, tools: Path) -> None:
+def measure(asked: options.Options, tools: Path, environment: Callable[[str, Sequence[str]], Path]) -> None:
     """The run, and its files in the folder asked for."""
     h2load.require()
     begin = time.monotonic()
@@ -38,8 +44,10 @@ def measure(asked: options.Options, tools: Path) -> None:
     model_files = tools / "models" / sources_digest()
     model_files.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="nnpm-bench-") as scratch:
-        bench = Workbench(Path(scratch), model_files, all_models())
-        taking_part = roster.contestants(bench, points, peers=asked.peers, transports=asked.transports)
+        bench = Workbench(Path(scratch), model_files, all_models(), environment)
+        taking_part = roster.contestants(
+            bench, points, peers=asked.peers, transports=asked.transports, outside=asked.outside
+        )
         results, idle = run.measure_all(taking_part, points, rounds=asked.rounds, seconds=asked.seconds, say=_say)
     settings = {
         "rounds": asked.rounds,

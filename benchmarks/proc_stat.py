@@ -6,6 +6,8 @@ from pathlib import Path
 
 TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
+_LISTEN = "0A"
+"""The state of a socket in /proc/net/tcp."""
 
 
 def cpu_seconds(stat: str) -> float:
@@ -43,6 +45,25 @@ def by_command(pids: Iterable[int]) -> dict[str, list[int]]:
         if stat := _stat(pid):
             named.setdefault(stat[stat.index("(") + 1 : stat.rindex(")")], []).append(pid)
     return named
+
+
+def listeners(port: int) -> list[int]:
+    """The processes that listen on a TCP port of this machine, as far as this user may know."""
+    inodes = {
+        f"socket:[{fields[9]}]"
+        for table in ("net/tcp", "net/tcp6")
+        if (PROC / table).exists()
+        for line in (PROC / table).read_text(encoding="ascii").splitlines()[1:]
+        if (fields := line.split())[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port
+    }
+    return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit() and inodes & _open_files(entry)]
+
+
+def _open_files(process: Path) -> set[str]:
+    try:
+        return {str(descriptor.readlink()) for descriptor in (process / "fd").iterdir()}
+    except OSError:  # another user's, or gone since
+        return set()
 
 
 def machine_seconds() -> float:

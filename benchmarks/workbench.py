@@ -1,6 +1,6 @@
 """What every contestant is given: where files go, the models, and the reference that answers are compared with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,21 @@ from benchmarks.models import Model, Tensor
 
 @dataclass(frozen=True, slots=True)
 class Workbench:
-    """Folders and models of one run. `scratch` goes away with it, `model_files` and `tools` stay."""
+    """Folders and models of one run. `scratch` goes away with it, `model_files` stays.
+
+    Attributes:
+        environment: gives the Python of an environment of that name that holds these packages.
+    """
 
     scratch: Path
     model_files: Path
     models: Mapping[str, Model]
+    environment: Callable[[str, Sequence[str]], Path]
+
+    @property
+    def onnx_packages(self) -> tuple[str, ...]:
+        """ONNX Runtime just as it is in this environment, for a peer's own."""
+        return (f"onnxruntime=={onnxruntime.__version__}", "numpy")
 
     def file(self, model: Model) -> Path:
         """The model's ONNX file."""

@@ -22,8 +22,9 @@ use tokio::time::timeout_at;
 use crate::buffers::{append, size};
 use crate::front::runtime;
 use crate::grpc::{self, put_prefix, Messages, Status, PREFIX};
-use crate::io::{connector, dial, ClientPem, Io};
+use crate::io::{dial, Io};
 use crate::sink::send_data;
+use crate::tls::{connector, ClientPem};
 use crate::wake::Wake;
 
 const UNAVAILABLE: i32 = 14;

@@ -15,10 +15,11 @@ use tokio::sync::{watch, Notify};
 
 use crate::buffers::copied;
 use crate::grpc::Status;
-use crate::io::{acceptor, Listener, ServerPem};
+use crate::io::Listener;
 use crate::limits::{Limits, Phase, Shared};
 use crate::listener::{self, Door, Role};
-use crate::table::{Block, Shelf, Table};
+use crate::table::{Block, Claim, Shelf, Table};
+use crate::tls::{acceptor, ServerPem};
 use crate::wake::Wake;
 
 #[pyclass(frozen, module = "nnpm_wire")]
@@ -271,9 +272,9 @@ impl Calls {
         Ok(joined)
     }
 
-    /// Bodies are kept until they are answered anyway.
-    #[allow(clippy::unused_self)]
-    fn claimable(&self) {}
+    fn claimable(&self, whole: bool) {
+        self.shelf.lock().claim = Some(if whole { Claim::Whole } else { Claim::Raw });
+    }
 
     fn ids(&self) -> Vec<String> {
         let block = self.shelf.lock();
@@ -315,6 +316,7 @@ impl Calls {
             block.apart = true;
             let mut one = block.moved(vec![Some(call)]);
             block.size = block.size.saturating_sub(one.size);
+            one.apart = true;
             one.flight = one.flight.map(|(number, nonce)| (number + offset as u64, nonce));
             one
         };

@@ -18,6 +18,8 @@ pub const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 pub const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 pub const PREFIX: usize = 5;
+/// A message up to this is given its whole memory at once.
+const SMALL: usize = 1 << 20;
 
 /// A status as it travels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -147,9 +149,9 @@ impl Messages {
         let whole = std::mem::take(&mut self.whole);
         let have = self.partial.len() + whole.len();
         let wanted = PREFIX + self.length(if whole.is_empty() { &self.partial } else { &whole });
-        // Twice what is there, so that a message that was only announced takes no memory.
-        self.partial
-            .reserve((whole.len() + chunk.len()).max(wanted.min(2 * (have + chunk.len())).saturating_sub(have)));
+        // No more than twice what is there, so that a large message that was only announced takes no memory.
+        let room = wanted.min((2 * (have + chunk.len())).max(SMALL)).saturating_sub(self.partial.len());
+        self.partial.reserve(room.max(whole.len() + chunk.len()));
         self.partial.extend_from_slice(&whole);
         self.partial.extend_from_slice(&chunk);
     }

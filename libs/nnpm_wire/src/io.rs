@@ -7,16 +7,15 @@ use std::sync::Arc;
 use std::task::{ready, Context, Poll};
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::pki_types::ServerName;
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::limits::Connection;
+use crate::tls::invalid;
 
 /// What a TLS or HTTP/2 handshake, and a dial, may take.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -24,11 +23,6 @@ pub const HANDSHAKE: Duration = Duration::from_secs(10);
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub type Io = Box<dyn Stream>;
-
-/// Certificate chain, key, and the authorities of clients, PEM.
-pub type ServerPem = (Vec<u8>, Vec<u8>, Option<Vec<u8>>);
-/// Authorities, own certificate chain and key, PEM.
-pub type ClientPem = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
 
 pub enum Listener {
     Tcp(TcpListener),
@@ -90,54 +84,6 @@ pub async fn accept_tls(io: Io, acceptor: Option<TlsAcceptor>) -> Result<Io> {
         None => Ok(io),
         Some(acceptor) => Ok(Box::new(timeout(HANDSHAKE, acceptor.accept(io)).await??)),
     }
-}
-
-pub fn acceptor((chain, key, authorities): &ServerPem) -> Result<TlsAcceptor> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-    let builder = builder.map_err(invalid)?;
-    let builder = match authorities {
-        None => builder.with_no_client_auth(),
-        Some(pem) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(pem)?), provider);
-            builder.with_client_cert_verifier(verifier.build().map_err(invalid)?)
-        }
-    };
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(invalid)?;
-    let mut config = builder.with_single_cert(certificates(chain)?, key).map_err(invalid)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-pub fn connector((authorities, chain, key): &ClientPem) -> Result<Arc<ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(invalid)?.with_root_certificates(roots(authorities)?);
-    let mut config = match (chain, key) {
-        (Some(chain), Some(key)) => {
-            let key = PrivateKeyDer::from_pem_slice(key).map_err(invalid)?;
-            builder.with_client_auth_cert(certificates(chain)?, key).map_err(invalid)?
-        }
-        _ => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Arc::new(config))
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_slice_iter(pem).collect::<std::result::Result<_, _>>().map_err(invalid)
-}
-
-fn roots(pem: &[u8]) -> Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem)? {
-        roots.add(certificate).map_err(invalid)?;
-    }
-    Ok(roots)
-}
-
-fn invalid(error: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::InvalidInput, error.to_string())
 }
 
 /// Notes which streams the peer resets. h2 tells it only to who polls every open stream, a thousand at each wake-up;

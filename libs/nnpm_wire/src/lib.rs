@@ -19,6 +19,7 @@ mod plain;
 mod sink;
 mod stream;
 mod table;
+mod tls;
 mod unary;
 mod wake;
 

@@ -88,6 +88,8 @@ async fn connection(io: Io, door: Arc<Door>, shared: Arc<Shared>) {
         Calls::new(h2, connection.clone(), door.clone()).run().await;
     };
     tokio::select! {
+        // First, so that what is queued when the front closes is still written.
+        biased;
         () = serving => {}
         () = shared.until(|phase| phase == Phase::Closed) => {}
     }
@@ -102,6 +104,9 @@ fn builder() -> server::Builder {
         .max_concurrent_streams(MOST_STREAMS)
         .max_frame_size(1 << 18)
         .max_header_list_size(HEADER_LIST)
+        // Clients that cancel many calls at once are honest up to `RESETS`; h2's own limit would be 20.
+        .max_pending_accept_reset_streams(MOST_STREAMS as usize)
+        .max_concurrent_reset_streams(MOST_STREAMS as usize)
         .max_send_buffer_size(1 << 20);
     builder
 }

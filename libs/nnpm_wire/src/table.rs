@@ -36,6 +36,12 @@ impl Call {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    Whole,
+    Raw,
+}
+
 /// What calls of one block have in common.
 #[derive(Clone, Default)]
 pub struct Common {
@@ -58,8 +64,10 @@ pub struct Block {
     pub size: usize,
     /// Number and nonce, once it flies.
     pub flight: Option<(u64, u64)>,
-    /// Calls were moved: a reply may mean a block under a later number.
+    /// It was taken apart, or is a part: a reply may mean calls under later numbers.
     pub apart: bool,
+    /// RedeemPayload may ask for the one call's bytes: the whole body, or its raw contents.
+    pub claim: Option<Claim>,
 }
 
 impl Block {
@@ -70,7 +78,7 @@ impl Block {
     /// A block of calls that leave this one.
     pub fn moved(&self, calls: Vec<Option<Call>>) -> Self {
         let size = calls.iter().flatten().map(|call| call.body.len()).sum();
-        Self { common: self.common.clone(), calls, size, flight: self.flight, apart: false }
+        Self { common: self.common.clone(), calls, size, flight: self.flight, apart: false, claim: self.claim }
     }
 
     /// Cuts a reply's outputs apart, adds each call's id, and sends. How many calls it answered, and the bytes sent.
@@ -345,8 +353,7 @@ impl Table {
         let shelf = self.lock().flying.get(&answer.number).cloned();
         if let Some(shelf) = &shelf {
             let mut block = shelf.lock();
-            let whole = answer.offset.saturating_add(answer.count) <= block.calls.len();
-            if !block.apart && whole {
+            if !block.apart {
                 let known = block.flight.is_some_and(|(_, nonce)| nonce == answer.nonce);
                 return known.then(|| block.answer(answer.offset, answer.count, &answer.head, &answer.raw));
             }
@@ -403,7 +410,7 @@ impl Table {
         if block.flight != Some((number, nonce)) {
             return None;
         }
-        if block.common.header.is_empty() {
+        if block.claim? == Claim::Whole {
             return Some(vec![call.body.clone()]);
         }
         let tail = call.body.slice(call.body.len() - block.common.tail..);
