@@ -141,25 +141,32 @@ class Serving:
     async def _run(self, server: Server, batch: Sequence[Held]) -> None:
         alone = batch[0].entry.suspect
         try:
-            if alone and not await self._may_begin(batch[0]):
-                return
-            refused = await self._redeem(batch)
-            jobs = [job for held in batch for job in held.jobs if job not in refused]
-            result = await self._execute(server, jobs)
-            result.outcomes.extend(outcome for job, error in refused.items() for outcome in failed(job, error))
-            # Free before Deliver is answered: the next batch is read and run meanwhile.
-            self._free(server)
-            self._observe(server.replica.revision.id, result)
-            await self._deliver(server.replica.revision.id, batch, result)
+            try:
+                result = await self._result(server, batch)
+            finally:
+                # Free before Deliver is answered, and only once: the next batch is read and run meanwhile.
+                self._free(server)
+            if result is not None:
+                self._observe(server.replica.revision.id, result)
+                await self._deliver(server.replica.revision.id, batch, result)
         finally:
-            self._free(server)
             if alone:
                 self._alone = False
+                self._changed.set()
+
+    async def _result(self, server: Server, batch: Sequence[Held]) -> BatchResult | None:
+        """What comes of a batch; None when it is a suspect that may not be begun."""
+        if batch[0].entry.suspect and not await self._may_begin(batch[0]):
+            return None
+        refused = await self._redeem(batch)
+        jobs = [job for held in batch for job in held.jobs if job not in refused]
+        result = await self._execute(server, jobs)
+        result.outcomes.extend(outcome for job, error in refused.items() for outcome in failed(job, error))
+        return result
 
     def _free(self, server: Server) -> None:
-        if server.busy:
-            server.busy = False
-            self._changed.set()
+        server.busy = False
+        self._changed.set()
 
     async def _may_begin(self, held: Held) -> bool:
         """Ask for a suspect. Not wanted: it is done with. No answer: it is parked until there is a Session."""
