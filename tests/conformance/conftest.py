@@ -1,5 +1,9 @@
-"""The conformance suite runs against both transports: what a client sees is the same."""
+"""The conformance suite runs against the native transport, and against those that NNPM_TEST_TRANSPORTS names.
 
+NNPM_TEST_TRANSPORTS=native,grpc runs it on both: what a client sees is the same.
+"""
+
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -7,7 +11,7 @@ import pytest
 from support.mesh import Mesh
 
 
-@pytest.fixture(scope="session", params=["native", "grpc"])
+@pytest.fixture(scope="session", params=os.environ.get("NNPM_TEST_TRANSPORTS", "native").split(","))
 def transport(request: pytest.FixtureRequest) -> str:
     """What carries inference, as NNPM_TRANSPORT names it."""
     name: str = request.param
