@@ -247,7 +247,7 @@ impl Link {
         state.dialling = None;
         match dialled {
             Ok((sender, connection)) => {
-                let driven = Arc::new(Driven(Mutex::new(Driver { connection, waker: None, over: false })));
+                let driven = Arc::new(Driven(Mutex::new(Driver { connection: Some(connection), waker: None })));
                 tokio::spawn(driven.clone().run());
                 state.open = Some((sender, driven));
                 state.pause = Duration::ZERO;
@@ -267,21 +267,30 @@ impl Link {
 /// the caller's thread, instead of after a switch of threads.
 struct Driven(Mutex<Driver>);
 
+#[derive(Default)]
 struct Driver {
-    connection: Connection<Io, Bytes>,
+    /// None once it has ended: h2 tells a connection's calls so only when it is dropped.
+    connection: Option<Connection<Io, Bytes>>,
     waker: Option<Waker>,
-    over: bool,
+}
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(()) };
+        let ended = Pin::new(connection).poll(cx).map(drop);
+        if ended.is_ready() {
+            self.connection = None;
+        }
+        ended
+    }
 }
 
 impl Driven {
     async fn run(self: Arc<Self>) {
         poll_fn(|cx| {
             let mut driver = locked(&self.0);
-            if driver.over {
-                return Poll::Ready(());
-            }
             driver.waker = Some(cx.waker().clone());
-            Pin::new(&mut driver.connection).poll(cx).map(|_| driver.over = true)
+            driver.poll(cx)
         })
         .await;
     }
@@ -289,9 +298,8 @@ impl Driven {
     fn drive(&self) {
         let Ok(mut driver) = self.0.try_lock() else { return };
         // With the task's own waker: whatever happens next wakes the task.
-        let Some(waker) = driver.waker.clone().filter(|_| !driver.over) else { return };
-        if Pin::new(&mut driver.connection).poll(&mut Context::from_waker(&waker)).is_ready() {
-            driver.over = true;
+        let Some(waker) = driver.waker.clone() else { return };
+        if driver.poll(&mut Context::from_waker(&waker)).is_ready() {
             waker.wake();
         }
     }

@@ -297,14 +297,22 @@ impl Table {
         self.lock().shelve(block)
     }
 
-    /// Python has let go of a block. Calls that nobody answered are reset.
+    /// Python has let go of a block. It answers every call before; one that it did not is not left waiting.
     pub fn drop_shelf(&self, shelf: &Arc<Shelf>) {
-        let inner = &mut *self.lock();
-        inner.shelved.try_remove(shelf.key);
-        if let Some((number, _)) = shelf.lock().flight {
-            if inner.flying.get(&number).is_some_and(|flying| Arc::ptr_eq(flying, shelf)) {
-                inner.flying.remove(&number);
+        let mut block = {
+            let inner = &mut *self.lock();
+            inner.shelved.try_remove(shelf.key);
+            let block = shelf.lock();
+            if let Some((number, _)) = block.flight {
+                if inner.flying.get(&number).is_some_and(|flying| Arc::ptr_eq(flying, shelf)) {
+                    inner.flying.remove(&number);
+                }
             }
+            block
+        };
+        if block.live().next().is_some() {
+            let lost = Status::new(13, "the scheduler lost sight of the call");
+            block.fail(&lost, &lost.message);
         }
     }
 
@@ -333,6 +341,7 @@ impl Table {
         for block in &mut inner.happened.blocks {
             gone.extend(block.calls.iter_mut().filter(|call| theirs(call)).map(Option::take));
             block.calls.retain(Option::is_some);
+            block.size = block.calls.iter().flatten().map(|call| call.body.len()).sum();
         }
         let before = inner.happened.cancelled.len();
         for (_, shelf) in &inner.shelved {

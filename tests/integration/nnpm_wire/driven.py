@@ -106,8 +106,7 @@ class Driven:
         """A call of a worker's, by nnpm_wire's own client: code, message, answers."""
         path = f"/nnpm.api.worker.v1.WorkerService/{method}"
         token = self._client.call(self.mesh, path, [message], WAIT)
-        assert select.select([self._client.fileno()], [], [], WAIT)[0]
-        ((ended, code, text, _, messages),) = self._client.turn()
+        ((ended, code, text, _, messages),) = turn_of(self._client)
         assert ended == token
         return code, text, [bytes(one) for one in messages]
 
@@ -129,6 +128,12 @@ class Driven:
     def at_rest(self) -> bool:
         """Nothing is held for anybody."""
         return (self.front.calls_held, self.front.bytes_held) == (0, 0)
+
+
+def turn_of(client: Client) -> list[tuple[int, int, str, bytes, list[bytes]]]:
+    """The calls that have ended, once one has."""
+    assert select.select([client.fileno()], [], [], WAIT)[0]
+    return client.turn()
 
 
 def reply(number: int, count: int, *raw: bytes, offset: int = 0, nonce: int = 7, head: bytes = HEAD) -> wire.Reply:
