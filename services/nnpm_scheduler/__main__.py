@@ -58,7 +58,6 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
     limits = Limits(settings.scheduler_timeout_seconds, settings.scheduler_claim_bytes)
     dispatch = Dispatch(routes, inflight, Meter(metrics, statistics), tracer, limits)
     envelope = Envelope(scheduler.incarnation, scheduler.address, settings.scheduler_claim_bytes)
-    routes.watch(envelope.forget_layouts)
     listing = SchedulerListing(redis, scheduler)
     stream = Stream(redis, listing, envelope.encode, dispatch)
     transport = AioTransport(dispatch, Held(_bounds(settings)))

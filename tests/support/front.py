@@ -283,7 +283,6 @@ async def running_front(
     scheduler = LiveScheduler(secrets.token_hex(8), "unix:/nowhere")
     listing = SchedulerListing(redis, scheduler)
     envelope = Envelope(scheduler.incarnation, scheduler.address, claim_above)
-    routes.watch(envelope.forget_layouts)
     stream = Stream(redis, listing, envelope.encode, dispatch)
     held = Held(bounds)
     transport = AioTransport(dispatch, held)

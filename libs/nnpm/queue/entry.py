@@ -13,6 +13,9 @@ from nnpm.errors import DataLoss, Unimplemented
 
 FORMAT_VERSION = 2
 
+MOST_LAYOUTS = 1_024
+"""Layouts that a writer or reader of entries remembers: clients choose shapes, so there may be any number of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
@@ -73,7 +76,7 @@ class Entry:
 
 
 class Encoder:
-    """Writes entries. Layouts are written once and remembered, for as long as `forget` was not called."""
+    """Writes entries. Layouts are written once, and remembered for the next entries."""
 
     def __init__(self) -> None:
         self._layouts: dict[Layout, envelope_pb2.Layout] = {}
@@ -87,10 +90,6 @@ class Encoder:
             suspect=entry.suspect,
             blocks=[self._block(block) for block in entry.blocks],
         ).SerializeToString()
-
-    def forget(self) -> None:
-        """Drop what is remembered of layouts."""
-        self._layouts.clear()
 
     def _block(self, block: Block) -> envelope_pb2.Block:
         message = envelope_pb2.Block(
@@ -111,6 +110,8 @@ class Encoder:
     def _layout(self, layout: Layout) -> envelope_pb2.Layout:
         message = self._layouts.get(layout)
         if message is None:
+            if len(self._layouts) >= MOST_LAYOUTS:
+                self._layouts.clear()
             message = self._layouts[layout] = envelope_pb2.Layout(
                 model_name=layout.model_name,
                 inputs=[
@@ -121,9 +122,6 @@ class Encoder:
                 size=layout.size,
             )
         return message
-
-
-_MOST_LAYOUTS = 1_024
 
 
 class Decoder:
@@ -173,7 +171,7 @@ class Decoder:
         key = message.SerializeToString(deterministic=True)
         layout = self._layouts.get(key)
         if layout is None:
-            if len(self._layouts) >= _MOST_LAYOUTS:
+            if len(self._layouts) >= MOST_LAYOUTS:
                 self._layouts.clear()
             layout = self._layouts[key] = Layout(
                 model_name=message.model_name,

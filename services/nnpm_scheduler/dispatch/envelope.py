@@ -24,10 +24,6 @@ class Envelope:
         blocks = tuple([self._block(flight) for flight in entry.flights if flight.entry is entry])
         return self._encoder.encode(Entry(self._scheduler, self._reply_address, blocks, suspect=entry.suspect))
 
-    def forget_layouts(self) -> None:
-        """What is deployed has changed."""
-        self._encoder.forget()
-
     def _block(self, flight: Flight) -> Block:
         calls, layout = flight.calls, flight.layout
         raw: list[bytes] = []
