@@ -8,26 +8,27 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import facts, h2load, options, report, roster, run
-from benchmarks.h2load import LoadError
+from benchmarks import facts, h2load, options, plots, report, roster, run
+from benchmarks.load_run import LoadError
 from benchmarks.models import all_models, sources_digest
 from benchmarks.points import chosen_points
 from benchmarks.processes import StartError
 from benchmarks.workbench import Workbench
 
 
-def main(tools: Path, environment: Callable[[str, Sequence[str]], Path]) -> int:
+def main(tools: Path, environment: Callable[[str, Sequence[str]], Path], load_program: Callable[[], Path]) -> int:
     """Measure and report; the exit code.
 
     Args:
         tools: the folder where the models are kept.
         environment: gives the Python of an environment of that name that holds these packages.
+        load_program: gives our own generator, built.
     """
     asked = options.parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("scripts/bench: stopped"))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        measure(asked, tools, environment)
+        measure(asked, tools, environment, load_program)
     except KeyboardInterrupt:
         sys.exit("scripts/bench: interrupted; everything is stopped")
     except (StartError, LoadError) as fault:
@@ -35,16 +36,21 @@ def main(tools: Path, environment: Callable[[str, Sequence[str]], Path]) -> int:
     return 0
 
 
-def measure(asked: options.Options, tools: Path, environment: Callable[[str, Sequence[str]], Path]) -> None:
+def measure(
+    asked: options.Options,
+    tools: Path,
+    environment: Callable[[str, Sequence[str]], Path],
+    load_program: Callable[[], Path],
+) -> None:
     """The run, and its files in the folder asked for."""
-    h2load.require()
+    h2load.find()
     begin = time.monotonic()
     about = facts.machine_facts()
     points = chosen_points(asked.only, quick=asked.quick)
     model_files = tools / "models" / sources_digest()
     model_files.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="nnpm-bench-") as scratch:
-        bench = Workbench(Path(scratch), model_files, all_models(), environment)
+        bench = Workbench(Path(scratch), model_files, all_models(), environment, load_program)
         taking_part = roster.contestants(
             bench, points, peers=asked.peers, transports=asked.transports, outside=asked.outside
         )
@@ -52,7 +58,7 @@ def measure(asked: options.Options, tools: Path, environment: Callable[[str, Seq
     settings = {
         "rounds": asked.rounds,
         "seconds a run": asked.seconds,
-        "load": "h2load, one connection for gRPC, latencies from its log",
+        "load": "h2load, one connection for gRPC; for alike and mixed bodies benchmarks/load (Go)",
         "idle": f"all servers together take {100 * idle:.1f} % of a core while nothing is asked",
         "took": f"{time.monotonic() - begin:.0f} s",
     }
@@ -61,6 +67,7 @@ def measure(asked: options.Options, tools: Path, environment: Callable[[str, Seq
     text = report.as_markdown(found)
     (asked.out / "results.json").write_text(json.dumps(found, indent=2) + "\n")
     (asked.out / "results.md").write_text(text)
+    plots.draw(found, asked.out)
     print(json.dumps(found, indent=2) if asked.json else text)
 
 

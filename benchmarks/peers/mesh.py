@@ -5,10 +5,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import nnpm
-from benchmarks import bodies, h2load
+from benchmarks import bodies
 from benchmarks.counts import Counts
+from benchmarks.load_run import LoadError, Target
 from benchmarks.models import Model, Tensor
 from benchmarks.oip import OipClient
 from benchmarks.points import Point
@@ -77,10 +79,10 @@ class Mesh:
         if self._program is not None:
             self._program.stop()
 
-    def target(self, point: Point) -> h2load.Target:
+    def target(self, point: Point) -> Target:
         model = self._bench.models[point.model]
         body = bodies.body_file(self._data.parent, model, served_as=model.name, mixed=point.mixed)
-        return h2load.Target(f"http://127.0.0.1:{self._port}/inference.GRPCInferenceService/ModelInfer", body)
+        return Target(f"http://127.0.0.1:{self._port}/inference.GRPCInferenceService/ModelInfer", body)
 
     def answer(self, model: Model, rows: Tensor) -> Tensor:
         return self._oip.infer(bodies.request(model, rows, served_as=model.name), model.output)
@@ -98,22 +100,21 @@ class Mesh:
     @property
     def _oip(self) -> OipClient:
         if self._client is None:
-            raise h2load.LoadError(f"{self.name} was not started")
+            raise LoadError(f"{self.name} was not started")
         return self._client
 
     def _is_up(self) -> bool:
         return bool(_state(self._data).get("ready"))
 
 
-def _state(data: Path) -> dict[str, object]:
+def _state(data: Path) -> dict[str, Any]:
     try:
-        found: dict[str, object] = json.loads((data / "mesh.json").read_text())
+        found: dict[str, Any] = json.loads((data / "mesh.json").read_text())
     except FileNotFoundError:
         return {}
     return found
 
 
 def _pids(data: Path) -> dict[str, int]:
-    processes = _state(data).get("processes", [])
-    assert isinstance(processes, list)  # noqa: S101 -- as nnpm.mesh.state writes it
+    processes = _state(data).get("processes", ())
     return {process["name"]: process["pid"] for process in processes if process["pid"]}
