@@ -101,6 +101,10 @@ class ServiceSettings(BaseSettings):
     shutdown_grace_seconds: float = Field(
         8.0, ge=0, description="How long a stopping process lets calls in flight finish, seconds."
     )
+    transport: Literal["auto", "native", "grpc"] = Field(
+        "auto",
+        description="What carries inference: `native` (nnpm_wire), `grpc` (grpc.aio), `auto` = native where installed.",
+    )
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey >= 6.2: `redis://` or `unix://`.")
     registry_address: str = Field("127.0.0.1:8101", description="Where the registry listens.")
     artifact_address: str = Field("127.0.0.1:8102", description="Where the artifact service listens.")

@@ -5,22 +5,27 @@ import secrets
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
+from random import SystemRandom
+from typing import TYPE_CHECKING
 
-from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from nnpm.errors import FailedPrecondition
 from nnpm.queue.connection import connect, wait_for_redis
 from nnpm.queue.schedulers import LEASE, LiveScheduler, SchedulerListing
 from nnpm.rpc.run import run_service
+from nnpm.telemetry import traces
 from nnpm.telemetry.logs import get_logger
 from nnpm.telemetry.metrics import Metrics
 from nnpm_scheduler.control.compose import Control, open_control
-from nnpm_scheduler.dispatch.admission import Admission
 from nnpm_scheduler.dispatch.audit import Auditor
 from nnpm_scheduler.dispatch.envelope import Envelope
+from nnpm_scheduler.dispatch.held import Bounds, Held
 from nnpm_scheduler.dispatch.inference import InferenceService
-from nnpm_scheduler.dispatch.inflight import Bounds, InFlight
+from nnpm_scheduler.dispatch.inflight import InFlight
 from nnpm_scheduler.dispatch.janitor import Janitor
 from nnpm_scheduler.dispatch.meter import Meter
 from nnpm_scheduler.dispatch.routes import Routes
@@ -28,9 +33,13 @@ from nnpm_scheduler.dispatch.statistics import Statistics
 from nnpm_scheduler.dispatch.stream import Stream
 from nnpm_scheduler.dispatch.tracing import CallTracer
 from nnpm_scheduler.dispatch.transport_aio import AioTransport
-from nnpm_scheduler.dispatch.turn import Dispatch
+from nnpm_scheduler.dispatch.transport_native import NativeTransport, open_front
+from nnpm_scheduler.dispatch.turn import Dispatch, Limits
 from nnpm_scheduler.listeners import Listeners
 from nnpm_scheduler.settings import SchedulerSettings
+
+if TYPE_CHECKING:
+    from nnpm_wire import Front
 
 
 async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
@@ -41,16 +50,23 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
     scheduler = LiveScheduler(secrets.token_hex(8), settings.mesh_advertise or settings.mesh_listen)
 
     routes, statistics = Routes(), Statistics()
-    inflight = InFlight(_bounds(settings))
-    admission = Admission(routes, inflight, default_timeout=settings.scheduler_timeout_seconds)
-    dispatch = Dispatch(routes, inflight, admission, Meter(metrics, statistics))
+    inflight = InFlight()
+    provider = _spans(settings)
+    tracer = CallTracer(
+        provider.get_tracer("nnpm.dispatch") if provider else None, settings.trace_sample_ratio, SystemRandom()
+    )
+    limits = Limits(settings.scheduler_timeout_seconds, settings.scheduler_claim_bytes)
+    dispatch = Dispatch(routes, inflight, Meter(metrics, statistics), tracer, limits)
     envelope = Envelope(scheduler.incarnation, scheduler.address, settings.scheduler_claim_bytes)
+    routes.watch(envelope.forget_layouts)
     listing = SchedulerListing(redis, scheduler)
     stream = Stream(redis, listing, envelope.encode, dispatch)
-    tracer = trace.get_tracer("nnpm.dispatch") if settings.otlp_endpoint else None
-    transport = AioTransport(dispatch, CallTracer(tracer))
+    transport = AioTransport(dispatch, Held(_bounds(settings)))
+    front = _front(settings, scheduler.incarnation)
     async with AsyncExitStack() as closing:
         closing.push_async_callback(redis.aclose)
+        if provider is not None:
+            closing.callback(traces.end, provider)
         control = await open_control(
             scheduler=scheduler,
             redis=redis,
@@ -62,14 +78,21 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
             tls=settings.tls,
         )
         closing.push_async_callback(control.close)
-        dispatch.connect(stream=stream, transport=transport, workers=control.workers)
+        dispatch.connect(stream=stream, workers=control.workers)
         auditor = Auditor(redis, inflight, control.workers, dispatch, dispatch.audit_wanted)
         janitor = Janitor(redis, scheduler.incarnation, routes, inflight, control.workers)
         inference = InferenceService(routes, statistics, transport, control.repository, lambda: stream.open)
-        listeners = Listeners(settings, metrics, inference, control)
+        if front is not None:
+            closing.callback(NativeTransport(front, dispatch).close)
+        listeners = Listeners(settings, metrics, inference, control, front)
         closing.push_async_callback(listeners.stop)
         await listeners.start()
-        get_logger("scheduler").info("scheduler started", scheduler=scheduler.incarnation, **listeners.addresses())
+        get_logger("scheduler").info(
+            "scheduler started",
+            scheduler=scheduler.incarnation,
+            transport="grpc" if front is None else "native",
+            **listeners.addresses(),
+        )
         await _run(
             stop,
             grace=settings.shutdown_grace_seconds,
@@ -114,11 +137,31 @@ async def _run(
 
 async def _queue(redis: Redis, stream: Stream, stop: asyncio.Event) -> None:
     """The queue's connection: nothing is written to a Redis before it was found fit."""
-    if not await wait_for_redis(redis, stop):
-        return
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(stream.write())
-        tasks.create_task(stream.keep())
+    if await wait_for_redis(redis, stop):
+        await stream.keep()
+
+
+def _front(settings: SchedulerSettings, scheduler: str) -> "Front | None":
+    """The native transport, as far as it is wanted and there."""
+    if settings.transport == "grpc":
+        return None
+    try:
+        return open_front(scheduler, _bounds(settings), settings.max_message_bytes)
+    except ImportError as error:
+        if settings.transport == "native":
+            raise FailedPrecondition(
+                "TRANSPORT_NOT_INSTALLED",
+                f"the native transport is not usable here: {error}",
+                hint="build it with scripts/native, or leave NNPM_TRANSPORT at auto",
+            ) from error
+        return None
+
+
+def _spans(settings: SchedulerSettings) -> TracerProvider | None:
+    """Where the spans of calls go: the dispatch path decides itself which calls are sampled."""
+    if not settings.otlp_endpoint:
+        return None
+    return traces.open_provider("nnpm-scheduler", settings.otlp_endpoint, ALWAYS_ON)
 
 
 def _bounds(settings: SchedulerSettings) -> Bounds:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nnpm_worker.requests import Call
+from nnpm_worker.requests import Piece
 from nnpm_worker.runtime import Tensors
 
 Key = tuple[object, ...]
@@ -23,37 +25,45 @@ class BatchPlan:
         return self.rows > 1
 
 
-def group(calls: Iterable[Call], plan: BatchPlan) -> list[list[Call]]:
-    """Split calls into the runs to make: neighbours in a run agree in outputs, inputs, datatypes and inner axes.
+def group(pieces: Iterable[Piece], plan: BatchPlan) -> list[list[Piece]]:
+    """Split pieces into the runs to make: neighbours in a run agree in outputs, inputs, datatypes and inner axes.
 
-    Only calls with one and the same number of rows, at least one, in every input are joined. The order of arrival is
-    kept inside a run.
+    Only requests with one and the same number of rows, at least one, in every input are joined; a piece that does not
+    fit is cut. The order of arrival is kept inside a run.
     """
-    runs: list[list[Call]] = []
-    open_runs: dict[Key, tuple[list[Call], int]] = {}
-    for call in calls:
-        rows = row_count(call.inputs) if plan.joins else 0
+    runs: list[list[Piece]] = []
+    open_runs: dict[Key, tuple[list[Piece], int]] = {}
+    for piece in pieces:
+        rows = piece.rows if plan.joins else 0
         if not 0 < rows < plan.rows:
-            runs.append([call])
+            runs += [[single] for single in piece.singles()]
             continue
-        key = _key(call)
-        run, taken = open_runs.get(key, ([], 0))
-        if not run or taken + rows > plan.rows:
-            run, taken = [], 0
-            runs.append(run)
-        run.append(call)
-        open_runs[key] = (run, taken + rows)
+        key = _key(piece)
+        run, taken = open_runs.get(key, ([], plan.rows))
+        rest = piece
+        while rest.count:
+            fits = min(rest.count, (plan.rows - taken) // rows)
+            if fits == 0:
+                run, taken = [], 0
+                runs.append(run)
+                continue
+            run.append(rest if fits == rest.count else rest.cut(0, fits))
+            taken += fits * rows
+            rest = rest.cut(fits, rest.count - fits)
+        open_runs[key] = (run, taken)
     return runs
 
 
-def join(calls: Sequence[Call]) -> Tensors:
-    """The inputs of several calls of one run, one behind the other along axis 0."""
-    return {name: np.concatenate([call.inputs[name] for call in calls]) for name in calls[0].inputs}
+def join(pieces: Sequence[Piece]) -> Tensors:
+    """The inputs of one run, one request behind the other along the tensors' axis 0."""
+    if len(pieces) == 1:
+        return {name: _flat(array) for name, array in pieces[0].inputs.items()}
+    return {name: np.concatenate([_flat(piece.inputs[name]) for piece in pieces]) for name in pieces[0].inputs}
 
 
-def split(outputs: Tensors, calls: Sequence[Call]) -> list[Tensors] | None:
-    """Each call's share of the joined outputs, as views; None when the outputs do not have the rows of the inputs."""
-    rows = [row_count(call.inputs) for call in calls]
+def split(outputs: Tensors, pieces: Sequence[Piece]) -> list[Tensors] | None:
+    """Each piece's share of the joined outputs, as views; None when the outputs do not have the rows of the inputs."""
+    rows = [piece.count * piece.rows for piece in pieces]
     total = sum(rows)
     if any(array.ndim == 0 or array.shape[0] != total for array in outputs.values()):
         return None
@@ -65,13 +75,12 @@ def split(outputs: Tensors, calls: Sequence[Call]) -> list[Tensors] | None:
     return shares
 
 
-def row_count(inputs: Tensors) -> int:
-    """The size of axis 0 that all inputs share; 0 when there is none."""
-    counts = {array.shape[0] if array.ndim else 0 for array in inputs.values()}
-    return counts.pop() if len(counts) == 1 else 0
+def _flat(array: NDArray[Any]) -> NDArray[Any]:
+    """Requests one behind the other: axes 0 and 1 become one."""
+    return array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])
 
 
-def _key(call: Call) -> Key:
+def _key(piece: Piece) -> Key:
     # Names differ, so sorting never gets as far as comparing dtypes.
-    inputs = sorted((name, array.dtype, array.shape[1:]) for name, array in call.inputs.items())
-    return (call.outputs, *inputs)
+    inputs = sorted((name, array.dtype, array.shape[2:]) for name, array in piece.inputs.items())
+    return (piece.outputs, *inputs)

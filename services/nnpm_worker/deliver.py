@@ -68,7 +68,7 @@ class Deliverer:
             started_ns: when it started, on this process's monotonic clock.
         """
         described: wire.BatchFigures | None = _figures(figures)
-        for replies in _portions([_reply(outcome, started_ns) for outcome in outcomes]):
+        for replies in _portions([reply for outcome in outcomes for reply in _replies(outcome, started_ns)]):
             await self._send(to, self._request(to, revision, replies, described))
             described = None  # once a batch
 
@@ -112,32 +112,60 @@ class Deliverer:
             except NnpmError as error:
                 # It was answered, and would be answered the same again: the calls get a clear end instead.
                 _log.error("a scheduler refuses a Deliver", scheduler=to.scheduler, reason=error.reason, why=str(error))
-                if not any(reply.HasField("body") for reply in request.replies):
+                if all(reply.HasField("status") for reply in request.replies):
                     return
                 request = _without_bodies(request, error)
             else:
                 return
 
 
-def _reply(outcome: Outcome, started_ns: int) -> wire.Reply:
-    request = outcome.job.request
-    reply = wire.Reply(
-        number=request.number,
-        nonce=request.nonce,
-        final=True,
-        queue_ns=max(0, started_ns - outcome.job.received_ns),
-    )
-    if outcome.error is not None:
-        reply.status.CopyFrom(to_status(outcome.error))
-    else:
-        reply.body = outcome.body or b""
-    return reply
+def _replies(outcome: Outcome, started_ns: int) -> Iterator[wire.Reply]:
+    """In as many pieces as it takes for each to be no larger than a message should be."""
+    block, written = outcome.job.block, outcome.written
+    queue_ns = max(0, started_ns - outcome.job.received_ns)
+    if written is None:
+        error = outcome.error or Internal("INTERNAL_ERROR", "the worker has no answer")
+        yield wire.Reply(
+            number=block.number,
+            nonce=block.nonce,
+            offset=outcome.offset,
+            count=outcome.count,
+            final=True,
+            queue_ns=queue_ns,
+            status=to_status(error),
+        )
+        return
+    strides = [len(content) // written.count for content in written.raw]
+    step = max(1, min(written.count, _MOST_TOGETHER // max(1, sum(strides))))
+    for first in range(0, written.count, step):
+        count = min(step, written.count - first)
+        yield wire.Reply(
+            number=block.number,
+            nonce=block.nonce,
+            offset=outcome.offset + first,
+            count=count,
+            head=written.head,
+            raw=[
+                bytes(content[first * stride : (first + count) * stride])
+                for content, stride in zip(written.raw, strides, strict=True)
+            ],
+            final=True,
+            queue_ns=queue_ns,
+        )
 
 
 def _without_bodies(request: wire.DeliverRequest, error: NnpmError) -> wire.DeliverRequest:
     status = to_status(Internal("INTERNAL_ERROR", f"the reply could not be delivered: {error.message}"))
     replies = [
-        wire.Reply(number=reply.number, nonce=reply.nonce, final=True, queue_ns=reply.queue_ns, status=status)
+        wire.Reply(
+            number=reply.number,
+            nonce=reply.nonce,
+            offset=reply.offset,
+            count=reply.count,
+            final=True,
+            queue_ns=reply.queue_ns,
+            status=status,
+        )
         for reply in request.replies
     ]
     return wire.DeliverRequest(
@@ -153,13 +181,17 @@ def _portions(replies: Sequence[wire.Reply]) -> Iterator[list[wire.Reply]]:
     portion: list[wire.Reply] = []
     size = 0
     for reply in replies:
-        if portion and size + len(reply.body) > _MOST_TOGETHER:
+        if portion and size + _size(reply) > _MOST_TOGETHER:
             yield portion
             portion, size = [], 0
         portion.append(reply)
-        size += len(reply.body)
+        size += _size(reply)
     if portion:
         yield portion
+
+
+def _size(reply: wire.Reply) -> int:
+    return sum([len(content) for content in reply.raw])
 
 
 def _figures(figures: Figures) -> wire.BatchFigures:

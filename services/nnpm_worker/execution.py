@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from nnpm.errors import Cancelled, DeadlineExceeded, Internal, NnpmError
-from nnpm_worker.batching import BatchPlan, group, join, row_count, split
-from nnpm_worker.replies import ReplyWriter
-from nnpm_worker.requests import Call, Job, decode_call
+from nnpm_worker.batching import BatchPlan, group, join, split
+from nnpm_worker.replies import ReplyWriter, Written
+from nnpm_worker.requests import Fault, Job, Piece, decode
 from nnpm_worker.runtime import Model, Tensors
 
 
@@ -21,10 +21,15 @@ class RunTime:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A job's end: a serialised ModelInferResponse, or an error. `run` is None when it never ran."""
+    """The end of `count` requests of a job from `offset` on: their replies, or an error.
+
+    `run` is None when they never ran.
+    """
 
     job: Job
-    body: bytes | None
+    offset: int
+    count: int
+    written: Written | None
     error: NnpmError | None
     run: RunTime | None = None
 
@@ -73,70 +78,74 @@ class Execution:
         self._wall_clock = wall_clock
 
     def run(self, jobs: Sequence[Job]) -> BatchResult:
-        """Bring each job to its outcome. A job's fault is its own: its neighbours are answered all the same."""
+        """Bring each request to its outcome. A request's fault is its own: its neighbours are answered all the same."""
         started = time.monotonic_ns()
         result = BatchResult([], Figures(), started)
-        waiting: dict[int, Job] = {}
-        calls: list[Call] = []
+        pieces: list[Piece] = []
         for job in jobs:
+            result.outcomes.extend([Outcome(job, offset, 1, None, _cancelled()) for offset in sorted(job.cancelled)])
             try:
-                call = self._admit(job)
+                _check_deadline(job)
+                decoded, faults = self._decode(job)
             except NnpmError as error:
-                result.outcomes.append(Outcome(job, None, error))
+                result.outcomes.extend(failed(job, error))
             else:
-                waiting[id(call)] = job
-                calls.append(call)
-        runs = group(calls, self._plan)
+                pieces += decoded
+                result.outcomes.extend([Outcome(job, fault.offset, 1, None, fault.error) for fault in faults])
+        runs = group(pieces, self._plan)
         result.figures.compute_input_ns += time.monotonic_ns() - started
         for run in runs:
-            self._run_together(run, waiting, result)
+            self._run_together(run, result)
         return result
 
-    def _admit(self, job: Job) -> Call:
-        """The job's call, if it is still wanted."""
-        _check_wanted(job)
-        if job.body is None:
+    def _decode(self, job: Job) -> tuple[list[Piece], list[Fault]]:
+        if not job.complete:
             raise Internal("INTERNAL_ERROR", "the request came without its body")
-        return decode_call(job.body, job.request.layout)
+        return decode(job)
 
-    def _run_together(self, calls: Sequence[Call], waiting: dict[int, Job], result: BatchResult) -> None:
-        if len(calls) > 1:
+    def _run_together(self, pieces: Sequence[Piece], result: BatchResult) -> None:
+        if len(pieces) > 1 or pieces[0].count > 1:
             try:
-                joined = self._joined(calls, result.figures)
+                joined = self._joined(pieces, result.figures)
             except (NnpmError, MemoryError):
                 joined = None  # whose fault it is shows when each runs alone
             if joined is not None:
                 run, shares = joined
-                for call, share in zip(calls, shares, strict=True):
-                    self._reply(call, share, waiting[id(call)], run, result)
+                for piece, share in zip(pieces, shares, strict=True):
+                    self._reply(piece, share, run, result)
                 return
-        for call in calls:
-            self._run_alone(call, waiting[id(call)], result)
+        for piece in pieces:
+            for single in piece.singles():
+                self._run_alone(single, result)
 
-    def _run_alone(self, call: Call, job: Job, result: BatchResult) -> None:
+    def _run_alone(self, piece: Piece, result: BatchResult) -> None:
         begun = self._wall_clock()
         try:
-            _check_wanted(job)
-            outputs = self._infer(call.inputs, call.outputs, result.figures)
+            if piece.offset in piece.job.cancelled:
+                raise _cancelled()
+            _check_deadline(piece.job)
+            inputs = {name: array[0, ...] for name, array in piece.inputs.items()}  # a scalar stays an array
+            outputs = self._infer(inputs, piece.outputs, result.figures)
         except NnpmError as error:
-            result.outcomes.append(Outcome(job, None, error, RunTime(begun, self._wall_clock())))
+            run = RunTime(begun, self._wall_clock())
+            result.outcomes.append(Outcome(piece.job, piece.offset, 1, None, error, run))
             return
         result.figures.requests += 1
-        result.figures.runs.append(max(1, row_count(call.inputs)) if self._plan.joins else 1)
-        self._reply(call, outputs, job, RunTime(begun, self._wall_clock()), result)
+        result.figures.runs.append(max(1, piece.rows) if self._plan.joins else 1)
+        self._reply(piece, outputs, RunTime(begun, self._wall_clock()), result, alone=True)
 
-    def _joined(self, calls: Sequence[Call], figures: Figures) -> tuple[RunTime, list[Tensors]] | None:
+    def _joined(self, pieces: Sequence[Piece], figures: Figures) -> tuple[RunTime, list[Tensors]] | None:
         started = time.monotonic_ns()
-        inputs = join(calls)
+        inputs = join(pieces)
         figures.compute_input_ns += time.monotonic_ns() - started
         begun = self._wall_clock()
-        outputs = self._infer(inputs, calls[0].outputs, figures)
+        outputs = self._infer(inputs, pieces[0].outputs, figures)
         run = RunTime(begun, self._wall_clock())
-        shares = split(outputs, calls)
+        shares = split(outputs, pieces)
         if shares is None:
             return None
-        figures.requests += len(calls)
-        figures.runs.append(row_count(inputs))
+        figures.requests += sum([piece.count for piece in pieces])
+        figures.runs.append(sum([piece.count * piece.rows for piece in pieces]))
         return run, shares
 
     def _infer(self, inputs: Tensors, outputs: Sequence[str], figures: Figures) -> Tensors:
@@ -151,18 +160,33 @@ class Execution:
         finally:
             figures.compute_infer_ns += time.monotonic_ns() - started
 
-    def _reply(self, call: Call, outputs: Tensors, job: Job, run: RunTime, result: BatchResult) -> None:
+    def _reply(self, piece: Piece, outputs: Tensors, run: RunTime, result: BatchResult, *, alone: bool = False) -> None:
         started = time.monotonic_ns()
         try:
-            result.outcomes.append(Outcome(job, self._writer.write(call, outputs), None, run))
+            if alone:
+                replies = [self._writer.write(piece.model_name, outputs)]
+            else:
+                replies = self._writer.write_all(piece.model_name, outputs, piece.count)
         except NnpmError as error:
-            result.outcomes.append(Outcome(job, None, error, run))
+            result.outcomes.append(Outcome(piece.job, piece.offset, piece.count, None, error, run))
+        else:
+            offset = piece.offset
+            for written in replies:
+                result.outcomes.append(Outcome(piece.job, offset, written.count, written, None, run))
+                offset += written.count
         result.figures.compute_output_ns += time.monotonic_ns() - started
 
 
-def _check_wanted(job: Job) -> None:
+def failed(job: Job, error: NnpmError) -> list[Outcome]:
+    """The outcomes of a job whose requests all fail with one error; cancelled ones have theirs already."""
+    return [Outcome(job, offset, count, None, error) for offset, count in job.live()]
+
+
+def _cancelled() -> Cancelled:
+    return Cancelled("CALL_CANCELLED", "the call was cancelled before it began")
+
+
+def _check_deadline(job: Job) -> None:
     """Nothing begins that nobody waits for."""
-    if job.cancelled:
-        raise Cancelled("CALL_CANCELLED", "the call was cancelled before it began")
     if time.monotonic_ns() >= job.deadline_ns:
         raise DeadlineExceeded("DEADLINE_EXCEEDED", "the deadline passed before the request began")

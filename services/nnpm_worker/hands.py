@@ -38,7 +38,7 @@ class Held:
     @property
     def claimed_bytes(self) -> int:
         """What has to be fetched before it can run."""
-        return sum(job.request.claim_size for job in self.jobs)
+        return sum(job.block.claim_size for job in self.jobs)
 
 
 class Hands:
@@ -66,15 +66,17 @@ class Hands:
     @property
     def requests(self) -> int:
         """Requests that are not answered yet."""
-        return len(self._jobs)
+        return sum([job.block.count for job in self._jobs.values()])
 
     def add(self, held: Held) -> None:
         """Take an entry."""
         self._held[held.revision, held.id] = held
         for job in held.jobs:
-            key = (held.entry.scheduler, job.request.number)
-            job.cancelled = key in self._early_cancels
-            self._jobs[key] = job
+            self._jobs[held.entry.scheduler, job.block.number] = job
+            if self._early_cancels:
+                numbers = range(job.block.number, job.block.number + job.block.count)
+                early = self._early_cancels
+                job.cancelled |= {n - job.block.number for n in numbers if (held.entry.scheduler, n) in early}
 
     def add_empty(self, revision: str, entry_id: StreamId) -> None:
         """Take an id that has nothing to run."""
@@ -91,20 +93,27 @@ class Hands:
     def cancel(self, scheduler: str, numbers: Iterable[int]) -> None:
         """Nobody waits for these any more."""
         for number in numbers:
-            key = (scheduler, number)
-            if (job := self._jobs.get(key)) is not None:
-                job.cancelled = True
+            job = self._job_of(scheduler, number)
+            if job is not None:
+                job.cancelled.add(number - job.block.number)
             else:
-                self._early_cancels[key] = None
+                self._early_cancels[scheduler, number] = None
         while len(self._early_cancels) > _MOST_EARLY_CANCELS:
             self._early_cancels.popitem(last=False)
+
+    def _job_of(self, scheduler: str, number: int) -> Job | None:
+        """The job that a request belongs to: few are in hand, and few are cancelled."""
+        for (whose, first), job in self._jobs.items():
+            if whose == scheduler and first <= number < first + job.block.count:
+                return job
+        return None
 
     def done(self, held: Held) -> None:
         """Its Deliver was answered, or its scheduler is gone."""
         held.state = HeldState.DONE
         for job in held.jobs:
-            self._jobs.pop((held.entry.scheduler, job.request.number), None)
-            job.body = None  # the entry stays until its XACK is answered, its megabytes need not
+            self._jobs.pop((held.entry.scheduler, job.block.number), None)
+            job.drop()  # the entry stays until its XACK is answered
 
     def forget(self, held: Held) -> None:
         """It is no longer a pending entry of this worker: somebody took it back."""

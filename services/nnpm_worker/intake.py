@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from nnpm.errors import DataLoss, Unimplemented
-from nnpm.queue.entry import Entry, decode
+from nnpm.queue.entry import Decoder, Entry
 from nnpm.telemetry.logs import get_logger
 from nnpm_worker.hands import Hands, Held, HeldState
 from nnpm_worker.requests import Job
@@ -26,6 +26,7 @@ class Intake:
         self, hands: Hands, clock_offset_ns: Callable[[str], int | None], is_gone: Callable[[str, str], bool]
     ) -> None:
         self._hands = hands
+        self._decoder = Decoder()
         self._clock_offset_ns = clock_offset_ns
         self._is_gone = is_gone
 
@@ -53,7 +54,7 @@ class Intake:
 
     def _take(self, item: Received) -> Held | None:
         try:
-            entry = decode(item.data) if item.data is not None else None
+            entry = self._decoder.decode(item.data) if item.data is not None else None
         except Unimplemented as error:
             # Of a newer scheduler: it stays pending, and that scheduler takes it back for a newer worker.
             _log.warning("an entry is left to a newer worker", id=item.id.decode(), why=error.message)
@@ -73,7 +74,4 @@ class Intake:
 
 def _jobs(entry: Entry, offset_ns: int) -> list[Job]:
     now = time.monotonic_ns()
-    return [
-        Job(request, request.admitted_ns - offset_ns, request.deadline_ns - offset_ns, now)
-        for request in entry.requests
-    ]
+    return [Job(block, block.admitted_ns - offset_ns, block.deadline_ns - offset_ns, now) for block in entry.blocks]

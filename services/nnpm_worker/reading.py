@@ -270,7 +270,7 @@ class Reading:
         for held in self._intake.accept(received):
             server = self._serving.servers.get(held.revision)
             if server is not None:
-                server.saw_entry(len(held.jobs))
+                server.saw_entry(held.entry.requests)
 
     def _let_leave(self) -> None:
         """Replicas that leave are let go once nothing of theirs is in hand."""

@@ -9,7 +9,7 @@ from nnpm.errors import Internal, NnpmError
 from nnpm.telemetry.logs import get_logger
 from nnpm.telemetry.metrics import Metrics
 from nnpm_worker.deliver import Addressee, Deliverer
-from nnpm_worker.execution import BatchResult, Figures, Outcome
+from nnpm_worker.execution import BatchResult, Figures, Outcome, failed
 from nnpm_worker.hands import Hands, Held, HeldState
 from nnpm_worker.replica import Replica
 from nnpm_worker.requests import Job
@@ -116,7 +116,7 @@ class Serving:
         for held in waiting:
             if held.revision != revision:
                 continue
-            requests += len(held.jobs)
+            requests += held.entry.requests
             claimed += held.claimed_bytes
             if batch and (requests > server.replica.plan.rows or claimed > _MOST_CLAIMED):
                 break
@@ -146,7 +146,7 @@ class Serving:
             refused = await self._redeem(batch)
             jobs = [job for held in batch for job in held.jobs if job not in refused]
             result = await self._execute(server, jobs)
-            result.outcomes.extend(Outcome(job, None, error) for job, error in refused.items())
+            result.outcomes.extend(outcome for job, error in refused.items() for outcome in failed(job, error))
             # Free before Deliver is answered: the next batch is read and run meanwhile.
             self._free(server)
             self._observe(server.replica.revision.id, result)
@@ -163,7 +163,7 @@ class Serving:
 
     async def _may_begin(self, held: Held) -> bool:
         """Ask for a suspect. Not wanted: it is done with. No answer: it is parked until there is a Session."""
-        request = held.jobs[0].request
+        request = held.jobs[0].block
         try:
             go = await self._begin(held.entry.scheduler, request.number, request.nonce)
         except (NnpmError, TimeoutError) as error:
@@ -176,18 +176,18 @@ class Serving:
 
     async def _redeem(self, batch: Sequence[Held]) -> dict[Job, NnpmError]:
         """Fetch the bodies of claimed requests; returns those that could not be had."""
-        claimed = [(held, job) for held in batch for job in held.jobs if job.body is None and not job.cancelled]
+        claimed = [(held, job) for held in batch for job in held.jobs if not job.complete and not job.cancelled]
         if not claimed:
             return {}
         refused: dict[Job, NnpmError] = {}
 
         async def redeem(held: Held, job: Job) -> None:
-            request = job.request
+            block = job.block
             try:
-                job.body = await self._deliverer.redeem(
-                    _addressee(held), request.number, request.nonce, request.claim_size
+                job.redeemed(
+                    await self._deliverer.redeem(_addressee(held), block.number, block.nonce, block.claim_size)
                 )
-                self._metrics.bytes.labels("redeemed").inc(request.claim_size)
+                self._metrics.bytes.labels("redeemed").inc(block.claim_size)
             except NnpmError as error:
                 refused[job] = error
 
@@ -200,7 +200,8 @@ class Serving:
         try:
             return await self._execute_watched(server.replica, jobs)
         except NnpmError as fault:
-            return BatchResult([Outcome(job, None, fault) for job in jobs], Figures(), time.monotonic_ns())
+            outcomes = [outcome for job in jobs for outcome in failed(job, fault)]
+            return BatchResult(outcomes, Figures(), time.monotonic_ns())
 
     async def _execute_watched(self, replica: Replica, jobs: Sequence[Job]) -> BatchResult:
         run = object()
@@ -217,13 +218,15 @@ class Serving:
 
     async def _deliver(self, revision: str, batch: Sequence[Held], result: BatchResult) -> None:
         """One Deliver a scheduler; an entry is done once its scheduler has answered."""
-        outcomes = {outcome.job: outcome for outcome in result.outcomes}
+        outcomes: dict[Job, list[Outcome]] = {}
+        for outcome in result.outcomes:
+            outcomes.setdefault(outcome.job, []).append(outcome)
         by_scheduler: dict[Addressee, list[Held]] = {}
         for held in batch:
             by_scheduler.setdefault(_addressee(held), []).append(held)
 
         async def deliver(to: Addressee, entries: Sequence[Held]) -> None:
-            own = [outcomes[job] for held in entries for job in held.jobs]
+            own = [outcome for held in entries for job in held.jobs for outcome in outcomes.get(job, ())]
             await self._deliverer.deliver(to, revision, own, result.figures, result.started_ns)
             for held in entries:
                 self._hands.done(held)
@@ -241,11 +244,12 @@ class Serving:
         queue_time = metrics.queue_time.labels(revision)
         latency = metrics.latency.labels("run")
         for outcome in result.outcomes:
-            metrics.requests.labels("run", outcome.error.code if outcome.error else "OK").inc()
+            count = outcome.count
+            metrics.requests.labels("run", outcome.error.code if outcome.error else "OK").inc(count)
             if outcome.error is not None:
-                metrics.errors.labels(outcome.error.reason).inc()
-            queue_time.observe(max(0, result.started_ns - outcome.job.admitted_ns) / 1e9)
-            latency.observe((now - outcome.job.received_ns) / 1e9)
+                metrics.errors.labels(outcome.error.reason).inc(count)
+            queue_time.observe(max(0, result.started_ns - outcome.job.admitted_ns) / 1e9, count)
+            latency.observe((now - outcome.job.received_ns) / 1e9, count)
         self._spans.record(revision, result)
 
 

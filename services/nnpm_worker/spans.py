@@ -28,7 +28,7 @@ class BatchSpans:
 
     def record(self, revision: str, result: BatchResult) -> None:
         """Record a batch that has just run."""
-        sampled = [outcome for outcome in result.outcomes if outcome.job.request.traceparent]
+        sampled = [outcome for outcome in result.outcomes if outcome.job.block.traceparent]
         if not sampled:
             return
         now = time.time_ns()
@@ -40,7 +40,7 @@ class BatchSpans:
     def _record_request(self, revision: str, outcome: Outcome, shift: int, now: int) -> trace.Span:
         span = self._tracer.start_span(
             "nnpm.worker.request",
-            context=extract({"traceparent": outcome.job.request.traceparent}),
+            context=extract({"traceparent": outcome.job.block.traceparent}),
             kind=SpanKind.CONSUMER,
             start_time=outcome.job.received_ns + shift,
             attributes={"nnpm.revision": revision, "nnpm.worker": self._worker},
@@ -67,7 +67,7 @@ class BatchSpans:
             attributes={
                 "nnpm.revision": revision,
                 "nnpm.worker": self._worker,
-                "messaging.batch.message_count": len(result.outcomes),
+                "messaging.batch.message_count": sum([outcome.count for outcome in result.outcomes]),
                 "nnpm.batch.rows": result.figures.rows,
             },
         )

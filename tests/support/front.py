@@ -9,6 +9,10 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from math import prod
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import grpc.aio
 import numpy as np
@@ -18,33 +22,46 @@ from redis.exceptions import RedisError, ResponseError
 
 from nnpm.api.inference import inference_pb2 as pb
 from nnpm.api.inference.pool import POOL
+from nnpm.api.worker.v1 import worker_pb2 as wire
+from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceStub, add_WorkerServiceServicer_to_server
 from nnpm.errors import NnpmError
 from nnpm.queue import entry
 from nnpm.queue.connection import connect
 from nnpm.queue.keys import FIELD, GROUP, requests_key
 from nnpm.queue.schedulers import LiveScheduler, SchedulerListing
 from nnpm.rpc.server import GrpcServer
+from nnpm.rpc.status import from_call, to_status
 from nnpm.settings import ServiceSettings
 from nnpm.telemetry.metrics import Metrics
+from nnpm.tensors.elements import ELEMENTS
 from nnpm.tensors.signature import Signature, TensorSpec
-from nnpm_scheduler.dispatch.admission import Admission
+from nnpm_scheduler.control.changes import Changes
+from nnpm_scheduler.control.failures import LoadFailures
+from nnpm_scheduler.control.fleet import Fleet as ControlFleet
+from nnpm_scheduler.control.service_workers import SERVICE as WORKER_SERVICE
+from nnpm_scheduler.control.service_workers import WorkerService
+from nnpm_scheduler.control.sessions import Sessions
 from nnpm_scheduler.dispatch.audit import Auditor
 from nnpm_scheduler.dispatch.envelope import Envelope
+from nnpm_scheduler.dispatch.held import Bounds, Held
 from nnpm_scheduler.dispatch.inference import BARE_METHODS, SERVICE, InferenceService
-from nnpm_scheduler.dispatch.inflight import Bounds, InFlight
+from nnpm_scheduler.dispatch.inflight import InFlight
 from nnpm_scheduler.dispatch.janitor import Janitor
 from nnpm_scheduler.dispatch.meter import Meter
 from nnpm_scheduler.dispatch.routes import DeploymentRoute, RevisionRoute, Routes, RouteTable
-from nnpm_scheduler.dispatch.statistics import BatchFigures, Statistics
+from nnpm_scheduler.dispatch.statistics import Statistics
 from nnpm_scheduler.dispatch.stream import Stream
 from nnpm_scheduler.dispatch.tracing import CallTracer
 from nnpm_scheduler.dispatch.transport_aio import AioTransport
-from nnpm_scheduler.dispatch.turn import Dispatch, Reply
+from nnpm_scheduler.dispatch.transport_native import NativeTransport, open_front
+from nnpm_scheduler.dispatch.turn import Dispatch, Limits
+from support.waiting import eventually
+
+if TYPE_CHECKING:
+    from nnpm_wire import Front as NativeFront
 
 ECHO = Signature(inputs=(TensorSpec("x", "FP32", (-1, 3)),), outputs=(TensorSpec("y", "FP32", (-1, 3)),))
 ROOMY = Bounds(total_bytes=64 << 20, source_bytes=64 << 20, calls=10_000)
-
-Handle = Callable[[entry.Request, bytes], Awaitable[bytes | NnpmError]]
 
 
 def revision(
@@ -76,13 +93,58 @@ def echo_request(*rows: Sequence[float], model: str = "acme-echo", id: str = "",
     return request.SerializeToString()
 
 
-async def echo(request: entry.Request, body: bytes) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request of a block, as a worker sees it. `claimed`: its bytes had to be fetched from the scheduler."""
+
+    number: int
+    nonce: int
+    deadline_ns: int
+    admitted_ns: int
+    traceparent: str
+    layout: entry.Layout | None
+    raw: tuple[bytes, ...]
+    body: bytes
+    claimed: int
+
+    def parsed(self) -> pb.ModelInferRequest:
+        """The request as its client made it, but for its id."""
+        if self.layout is None:
+            return pb.ModelInferRequest.FromString(self.body)
+        request = pb.ModelInferRequest(model_name=self.layout.model_name, raw_input_contents=self.raw)
+        for spec in self.layout.inputs:
+            request.inputs.add(name=spec.name, datatype=spec.datatype, shape=spec.shape)
+        return request
+
+    @property
+    def first(self) -> float:
+        """The first element of the first input: tests tell requests apart by it, since ids do not travel."""
+        return float(np.frombuffer(self.parsed().raw_input_contents[0], np.float32)[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply without its id: see `Reply` in worker.proto."""
+
+    head: bytes
+    raw: tuple[bytes, ...] = ()
+
+
+Handle = Callable[[Asked], Awaitable[Answer | NnpmError]]
+
+
+async def echo(asked: Asked) -> Answer:
     """Answers with the input."""
-    asked = pb.ModelInferRequest.FromString(body)
-    answer = pb.ModelInferResponse(model_name=asked.model_name, model_version="1.0.0", id=asked.id)
-    answer.outputs.add(name="y", datatype="FP32", shape=asked.inputs[0].shape)
-    answer.raw_output_contents.append(asked.raw_input_contents[0])
-    return answer.SerializeToString()
+    request = asked.parsed()
+    head = pb.ModelInferResponse(model_name=request.model_name, model_version="1.0.0")
+    head.outputs.add(name="y", datatype="FP32", shape=request.inputs[0].shape)
+    return Answer(head.SerializeToString(), (request.raw_input_contents[0],))
+
+
+async def never(asked: Asked) -> Answer:
+    """Has the request in hand for ever."""
+    await asyncio.Event().wait()
+    return await echo(asked)
 
 
 @dataclass
@@ -122,7 +184,7 @@ class HandRepository:
 
 @dataclass
 class Front:
-    """A running data path."""
+    """A running data path. `mesh` is where workers deliver; `held` tells how many bytes of requests are held."""
 
     redis: Redis
     routes: Routes
@@ -133,7 +195,10 @@ class Front:
     fleet: Fleet
     repository: HandRepository
     metrics: Metrics
+    scheduler: str
+    held: Callable[[], int]
     address: str = ""
+    mesh: str = ""
 
     async def infer(self, body: bytes, timeout: float | None = 10.0, metadata: Sequence[tuple[str, str]] = ()) -> bytes:
         """ModelInfer as raw bytes, over a connection of its own."""
@@ -150,10 +215,29 @@ class Front:
         """How many entries the stream holds."""
         return int(await self.redis.xlen(requests_key(revision_id)))
 
+    def calls(self) -> int:
+        """How many calls are in flight."""
+        flights = [each for revision in self.inflight.revisions() for each in self.inflight.of_revision(revision)]
+        return sum(flight.live for flight in flights)
+
+    async def redeem(self, number: int, nonce: int) -> bytes:
+        """RedeemPayload, as a worker asks for it."""
+        async with grpc.aio.insecure_channel(self.mesh) as channel:
+            return await redeem(WorkerServiceStub(channel), number, nonce)
+
     async def at_rest(self, revision_id: str = "acme-echo.1") -> bool:
-        """Nothing in flight, nothing in the stream, nothing in any worker's hands."""
+        """Nothing in flight, nothing in the stream, nothing in any worker's hands, and every book is balanced."""
         in_redis = await self.entries(revision_id) + await self.pending(revision_id)
-        return not in_redis and not len(self.inflight) and not self.inflight.bytes
+        return not in_redis and not self.held() and self.is_balanced()
+
+    def is_balanced(self) -> bool:
+        """Tables are empty, windows are closed, and the gauge is at zero."""
+        tables = self.inflight
+        left = (len(tables), len(tables.entries()), len(list(tables.revisions())))
+        windows = self.dispatch._queues._windows.values()
+        out = [(window._out, window._suspects_out, bool(window)) for window in windows]
+        gauge = self.metrics.registry.get_sample_value("nnpm_in_flight_calls")
+        return left == (0, 0, 0) and all(each == (0, 0, False) for each in out) and gauge == 0
 
     async def only_the_living_are_consumers(self, revision_id: str = "acme-echo.1") -> bool:
         """No consumer without a Session."""
@@ -168,6 +252,15 @@ class Front:
             return 0
 
 
+async def redeem(stub: WorkerServiceStub, number: int, nonce: int) -> bytes:
+    """A claimed request's bytes. Raises NnpmError."""
+    try:
+        pieces = stub.RedeemPayload(wire.RedeemPayloadRequest(number=number, nonce=nonce), timeout=10)
+        return b"".join([piece.data async for piece in pieces])
+    except grpc.aio.AioRpcError as error:
+        raise from_call(error) from None
+
+
 @asynccontextmanager
 async def running_front(
     redis_url: str,
@@ -177,51 +270,95 @@ async def running_front(
     claim_above: int = 256 * 1024,
     settings: ServiceSettings | None = None,
     tracer: Tracer | None = None,
+    sample_ratio: float = 0.0,
 ) -> AsyncIterator[Front]:
-    """Composed as the scheduler's __main__ does it, without control."""
+    """Composed as the scheduler's __main__ does it, without control; NNPM_TRANSPORT chooses the transport."""
+    settings = settings or ServiceSettings()
     redis = connect(redis_url, answer_timeout=2.0)
     metrics, routes, statistics = Metrics(), Routes(), Statistics()
-    inflight, fleet, repository = InFlight(bounds), Fleet(), HandRepository()
-    admission = Admission(routes, inflight, default_timeout=default_timeout)
-    dispatch = Dispatch(routes, inflight, admission, Meter(metrics, statistics))
+    inflight, fleet, repository = InFlight(), Fleet(), HandRepository()
+    tracing = CallTracer(tracer, sample_ratio, Random(1))
+    limits = Limits(default_timeout, claim_above)
+    dispatch = Dispatch(routes, inflight, Meter(metrics, statistics), tracing, limits)
     scheduler = LiveScheduler(secrets.token_hex(8), "unix:/nowhere")
     listing = SchedulerListing(redis, scheduler)
-    stream = Stream(redis, listing, Envelope(scheduler.incarnation, scheduler.address, claim_above).encode, dispatch)
-    transport = AioTransport(dispatch, CallTracer(tracer))
-    dispatch.connect(stream=stream, transport=transport, workers=fleet)
+    envelope = Envelope(scheduler.incarnation, scheduler.address, claim_above)
+    routes.watch(envelope.forget_layouts)
+    stream = Stream(redis, listing, envelope.encode, dispatch)
+    held = Held(bounds)
+    transport = AioTransport(dispatch, held)
+    dispatch.connect(stream=stream, workers=fleet)
     auditor = Auditor(redis, inflight, fleet, dispatch, dispatch.audit_wanted)
     janitor = Janitor(redis, scheduler.incarnation, routes, inflight, fleet, every=0.5)
     inference = InferenceService(routes, statistics, transport, repository, lambda: stream.open)
-    server = GrpcServer(settings or ServiceSettings(), "127.0.0.1:0", metrics, pool=POOL, bare_methods=BARE_METHODS)
-    server.add(SERVICE, inference.register)
-    await server.start()
-    routes.replace(table(revision()))
-    front = Front(redis, routes, inflight, statistics, dispatch, stream, fleet, repository, metrics, server.address)
+    sessions = Sessions(ControlFleet(Changes()), LoadFailures(), dispatch)
+    workers = WorkerService(scheduler, sessions, ControlFleet(Changes()), dispatch, redis)
+    front = Front(
+        redis,
+        routes,
+        inflight,
+        statistics,
+        dispatch,
+        stream,
+        fleet,
+        repository,
+        metrics,
+        scheduler.incarnation,
+        lambda: held.bytes,
+    )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
-        running = [asyncio.create_task(work) for work in (stream.write(), stream.keep(), auditor.run(), janitor.run())]
+        native = _native(settings, bounds, scheduler.incarnation)
+        folder = stack.enter_context(TemporaryDirectory())
+        listen = {role: f"unix:{folder}/{role}" if native else "127.0.0.1:0" for role in ("data", "mesh")}
+        data = GrpcServer(settings, listen["data"], metrics, pool=POOL, bare_methods=BARE_METHODS)
+        data.add(SERVICE, inference.register)
+        mesh = GrpcServer(settings, listen["mesh"], metrics)
+        mesh.add(WORKER_SERVICE, lambda server: add_WorkerServiceServicer_to_server(workers, server))
+        for server in (mesh, data):
+            await server.start()
+            stack.push_async_callback(server.stop, 0)
+        front.address, front.mesh = data.address, mesh.address
+        if native is not None:
+            stack.callback(NativeTransport(native, dispatch).close)
+            front.address = native.listen("127.0.0.1:0", upstream=f"{folder}/data", role="data", tls=None)
+            front.mesh = native.listen("127.0.0.1:0", upstream=f"{folder}/mesh", role="mesh", tls=None)
+            front.held = lambda: native.bytes_held
+        routes.replace(table(revision()))
+        running = [asyncio.create_task(work) for work in (stream.keep(), auditor.run(), janitor.run())]
         try:
+            await eventually(lambda: stream.open)
             yield front
         finally:
-            await server.stop(0)
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
 
+def _native(settings: ServiceSettings, bounds: Bounds, scheduler: str) -> "NativeFront | None":
+    return open_front(scheduler, bounds, settings.max_message_bytes) if settings.transport == "native" else None
+
+
 class HandWorker:
-    """A worker by hand. `kill` leaves everything as a killed process does: Session gone, entries pending, no answer."""
+    """A worker by hand. `kill` leaves everything as a killed process does: Session gone, entries pending, no answer.
+
+    `entries` are what it read, `seen` the requests in them, `refused` how many of its replies nobody waited for.
+    """
 
     def __init__(self, front: Front, handle: Handle = echo, revision_id: str = "acme-echo.1") -> None:
         self.incarnation = secrets.token_hex(8)
-        self.seen: list[entry.Request] = []
+        self.entries: list[entry.Entry] = []
+        self.seen: list[Asked] = []
         self.suspects: list[int] = []
         self.refused = 0
+        self.handle = handle
         self._front = front
-        self._handle = handle
         self._revision = revision_id
         self._key = requests_key(revision_id)
         self._redis = front.redis
+        self._decoder = entry.Decoder()
+        self._channel = grpc.aio.insecure_channel(front.mesh, options=[("grpc.use_local_subchannel_pool", 1)])
+        self._mesh = WorkerServiceStub(self._channel)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "HandWorker":
@@ -231,6 +368,7 @@ class HandWorker:
 
     async def __aexit__(self, *_: object) -> None:
         await self.kill(silently=True)
+        await self._channel.close()
 
     async def kill(self, *, silently: bool = False) -> None:
         """Ends it with whatever it has in hand."""
@@ -239,7 +377,7 @@ class HandWorker:
         await asyncio.gather(self._task, return_exceptions=True)
         self._front.fleet.incarnations.discard(self.incarnation)
         if not silently:
-            self._front.dispatch.worker_lost(self.incarnation)
+            self._front.dispatch.worker_lost()
 
     async def _run(self) -> None:
         while True:
@@ -266,28 +404,107 @@ class HandWorker:
             rows = entries[0] if entries and isinstance(entries[0], list) else entries
             for entry_id, fields in rows:
                 if fields:
-                    await self._work(entry.decode(fields[FIELD.encode()]))
+                    await self._work(self._decoder.decode(fields[FIELD.encode()]))
                 await self._redis.xdel(self._key, entry_id)
                 await self._redis.xack(self._key, GROUP, entry_id)
         return True
 
     async def _work(self, read: entry.Entry) -> None:
+        self.entries.append(read)
+        asked = [(block, await self._asked(block)) for block in read.blocks]
         if read.suspect:
-            self.suspects += [request.number for request in read.requests]
-        self.seen += read.requests
-        replies = []
-        for request in read.requests:
-            if read.suspect and not self._front.dispatch.begin(self.incarnation, request.number, request.nonce):
-                continue
-            body = request.body
-            if body is None:
-                body = self._front.dispatch.payload(request.number, request.nonce)
-            outcome = await self._handle(request, body)
-            error = outcome if isinstance(outcome, NnpmError) else None
-            replies.append(Reply(request.number, request.nonce, b"" if error else outcome, error))
-        figures = BatchFigures(len(replies), len(replies), 1_000, 2_000, 3_000)
-        taken = self._front.dispatch.deliver(self.incarnation, self._revision, replies, figures)
-        self.refused += len(replies) - taken
+            self.suspects += [one.number for _, block in asked for one in block]
+        self.seen += [one for _, block in asked for one in block]
+        replies: list[wire.Reply] = []
+        for block, requests in asked:
+            for one in requests:
+                if not read.suspect or self._front.dispatch.begin(self.incarnation, one.number, one.nonce):
+                    _add_reply(replies, block, one.number - block.number, await self.handle(one))
+        await self._deliver(replies)
+
+    async def _asked(self, block: entry.Block) -> list[Asked]:
+        raw, body = list(block.raw), block.body
+        if block.claim_size:
+            try:
+                body = await redeem(self._mesh, block.number, block.nonce)
+            except NnpmError:
+                return []
+            if block.layout is not None:
+                assert len(body) == block.claim_size == block.layout.size
+                raw, body = _cut(body, block.layout), b""
+        return [
+            Asked(
+                block.number + offset,
+                block.nonce,
+                block.deadline_ns,
+                block.admitted_ns,
+                block.traceparent,
+                block.layout,
+                tuple(_part(data, offset, block.count) for data in raw),
+                body,
+                block.claim_size,
+            )
+            for offset in range(block.count)
+        ]
+
+    async def _deliver(self, replies: list[wire.Reply]) -> None:
+        requests = sum(reply.count for reply in replies)
+        figures = wire.BatchFigures(
+            requests=requests, rows=requests, compute_input_ns=1_000, compute_infer_ns=2_000, compute_output_ns=3_000
+        )
+        answer = await self._mesh.Deliver(
+            wire.DeliverRequest(
+                worker=self.incarnation,
+                scheduler=self._front.scheduler,
+                revision=self._revision,
+                replies=replies,
+                figures=figures,
+            ),
+            timeout=10,
+        )
+        self.refused += requests - answer.completed
+
+
+def _part(data: bytes, offset: int, count: int) -> bytes:
+    size = len(data) // count
+    return data[offset * size : (offset + 1) * size]
+
+
+def _cut(data: bytes, layout: entry.Layout) -> list[bytes]:
+    """A claim's bytes, by input."""
+    raw, at = [], 0
+    for spec in layout.inputs:
+        size = ELEMENTS[spec.datatype].size * prod(spec.shape)
+        raw.append(data[at : at + size])
+        at += size
+    return raw
+
+
+def _add_reply(replies: list[wire.Reply], block: entry.Block, offset: int, answer: Answer | NnpmError) -> None:
+    """Answers that say the same but for their bytes travel in one reply, one behind the other."""
+    if isinstance(answer, NnpmError):
+        status = to_status(answer)
+        replies.append(wire.Reply(number=block.number, nonce=block.nonce, offset=offset, count=1, status=status))
+        return
+    last = replies[-1] if replies else wire.Reply()
+    sizes = [len(data) for data in answer.raw]
+    follows = last.number == block.number and last.offset + last.count == offset and last.head == answer.head
+    if follows and sizes == [len(data) // last.count for data in last.raw]:
+        last.count += 1
+        for index, data in enumerate(answer.raw):
+            last.raw[index] += data
+        return
+    replies.append(
+        wire.Reply(
+            number=block.number,
+            nonce=block.nonce,
+            offset=offset,
+            count=1,
+            head=answer.head,
+            raw=answer.raw,
+            final=True,
+        )
+    )
 
 
 def with_ready(route: RevisionRoute, ready: int) -> RevisionRoute:

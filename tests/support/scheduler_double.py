@@ -4,12 +4,11 @@ Everything between is real: Redis, the worker's process, gRPC on a unix socket.
 """
 
 import asyncio
-import itertools
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc.aio
@@ -25,7 +24,7 @@ from nnpm.api.worker.v1.worker_pb2_grpc import WorkerServiceServicer, add_Worker
 from nnpm.errors import NnpmError
 from nnpm.package.digest import digest_of
 from nnpm.package.manifest import Manifest
-from nnpm.queue.entry import Entry, Layout, Request, encode
+from nnpm.queue.entry import Block, Encoder, Entry, InputSpec, Layout
 from nnpm.queue.keys import FIELD, requests_key
 from nnpm.queue.schedulers import LEASE, LiveScheduler, SchedulerListing
 from nnpm.rpc.status import from_status
@@ -62,7 +61,7 @@ class SchedulerDouble(WorkerServiceServicer, ArtifactServiceServicer):
         self.wanted = True
         self.refuse_delivers = 0
         self.bodies: dict[int, bytes] = {}
-        self._numbers = itertools.count(1)
+        self._next = 1
         self._server: grpc.aio.Server | None = None
         self._listing = SchedulerListing(redis, LiveScheduler(self.incarnation, self.address))
         self._keep: asyncio.Task[None] | None = None
@@ -142,8 +141,9 @@ class SchedulerDouble(WorkerServiceServicer, ArtifactServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the test refuses")
         self.delivered.append(request)
         for reply in request.replies:
-            self.replies.setdefault(reply.number, reply)
-        return wire.DeliverResponse(completed=len(request.replies))
+            for single in _singles(reply):
+                self.replies.setdefault(single.number, single)
+        return wire.DeliverResponse(completed=sum(reply.count for reply in request.replies))
 
     async def RedeemPayload(
         self, request: wire.RedeemPayloadRequest, context
@@ -233,56 +233,78 @@ class SchedulerDouble(WorkerServiceServicer, ArtifactServiceServicer):
         deadline: float = 30.0,
         claimed: bool = False,
         traceparent: str = "",
+        whole: bool = False,
         **fields: object,
-    ) -> Request:
+    ) -> Block:
+        """As a scheduler sends it: with a layout where that is possible, unless it is to come `whole`."""
         message = ModelInferRequest(model_name="acme-tiny", **fields)
         for name, array in inputs.items():
             message.inputs.add(name=name, datatype=of_array(array).name, shape=array.shape)
             message.raw_input_contents.append(bytes(raw.encode(array)))
-        return self.request_of(message.SerializeToString(), deadline=deadline, claimed=claimed, traceparent=traceparent)
+        if whole or any(tensor.datatype == "BYTES" for tensor in message.inputs):
+            body = message.SerializeToString()
+            return self.request_of(body, deadline=deadline, claimed=claimed, traceparent=traceparent)
+        contents = [bytes(content) for content in message.raw_input_contents]
+        return self._block(1, _layout_of(message), contents, b"", deadline, claimed, traceparent)
 
-    def request_of(
+    def request_of(self, body: bytes, *, deadline: float = 30.0, claimed: bool = False, traceparent: str = "") -> Block:
+        """One that has to be parsed in full."""
+        return self._block(1, None, [], body, deadline, claimed, traceparent)
+
+    def block(self, inputs: Sequence[dict[str, np.ndarray]], *, deadline: float = 30.0) -> Block:
+        """Requests of equal names, datatypes and shapes, as one block."""
+        one = self.request(inputs[0])
+        contents = [b"".join(bytes(raw.encode(each[name])) for each in inputs) for name in inputs[0]]
+        return self._block(len(inputs), one.layout, contents, b"", deadline, False, "")
+
+    def _block(
         self,
+        count: int,
+        layout: Layout | None,
+        contents: list[bytes],
         body: bytes,
-        *,
-        deadline: float = 30.0,
-        claimed: bool = False,
-        traceparent: str = "",
-        layout: Layout | None = None,
-    ) -> Request:
-        number = next(self._numbers)
+        deadline: float,
+        claimed: bool,
+        traceparent: str,
+    ) -> Block:
+        number, self._next = self._next, self._next + count
+        held = body if layout is None else b"".join(contents)
         if claimed:
-            self.bodies[number] = body
+            self.bodies[number] = held
         now = time.monotonic_ns()
-        return Request(
+        return Block(
             number=number,
             nonce=secrets.randbits(64),
+            count=count,
             deadline_ns=now + int(deadline * 1e9),
             admitted_ns=now,
-            body=None if claimed else body,
-            claim_size=len(body) if claimed else 0,
-            traceparent=traceparent,
             layout=layout,
+            raw=() if claimed else contents,
+            body=b"" if claimed else body,
+            claim_size=len(held) if claimed else 0,
+            traceparent=traceparent,
         )
 
-    async def send(self, revision: str, *requests: Request, suspect: bool = False) -> bytes:
-        entry = Entry(self.incarnation, self.address, requests, suspect)
-        return await self.redis.xadd(requests_key(revision), {FIELD: encode(entry)})
+    async def send(self, revision: str, *blocks: Block, suspect: bool = False) -> bytes:
+        entry = Entry(self.incarnation, self.address, blocks, suspect)
+        return await self.redis.xadd(requests_key(revision), {FIELD: Encoder().encode(entry)})
 
-    async def answer(self, request: Request, deadline: float = 20) -> dict[str, np.ndarray]:
+    async def answer(self, request: Block, deadline: float = 20) -> dict[str, np.ndarray]:
         """The tensors of the answer; raises the error that it was instead."""
         response = await self.response(request, deadline)
         return arrays(response.outputs, response.raw_output_contents)
 
-    async def response(self, request: Request, deadline: float = 20) -> ModelInferResponse:
+    async def response(self, request: Block, deadline: float = 20) -> ModelInferResponse:
         await eventually(lambda: request.number in self.replies, deadline, what=f"answer {request.number}")
         reply = self.replies[request.number]
         assert reply.nonce == request.nonce
         if reply.HasField("status"):
             raise from_status(reply.status)
-        return ModelInferResponse.FromString(reply.body)
+        response = ModelInferResponse.FromString(reply.head)
+        response.raw_output_contents.extend(reply.raw)
+        return response
 
-    async def error(self, request: Request, deadline: float = 20) -> NnpmError:
+    async def error(self, request: Block, deadline: float = 20) -> NnpmError:
         try:
             await self.response(request, deadline)
         except NnpmError as error:
@@ -294,3 +316,32 @@ class SchedulerDouble(WorkerServiceServicer, ArtifactServiceServicer):
         key = requests_key(revision)
         pending = await self.redis.xpending(key, "workers")
         return await self.redis.xlen(key) == 0 and pending["pending"] == 0
+
+
+def singles(block: Block) -> list[Block]:
+    """A block's requests, each to be asked for on its own."""
+    return [replace(block, number=block.number + offset, count=1) for offset in range(block.count)]
+
+
+def _singles(reply: wire.Reply) -> list[wire.Reply]:
+    """A reply cut apart, each under its request's own number."""
+    found = []
+    for index in range(reply.count):
+        single = wire.Reply()
+        single.CopyFrom(reply)
+        single.number, single.offset, single.count = reply.number + reply.offset + index, 0, 1
+        strides = [len(content) // reply.count for content in reply.raw]
+        single.raw[:] = [
+            content[index * stride : (index + 1) * stride] for content, stride in zip(reply.raw, strides, strict=True)
+        ]
+        found.append(single)
+    return found
+
+
+def _layout_of(message: ModelInferRequest) -> Layout:
+    return Layout(
+        model_name=message.model_name,
+        inputs=tuple(InputSpec(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in message.inputs),
+        outputs=tuple(output.name for output in message.outputs),
+        size=sum(map(len, message.raw_input_contents)),
+    )

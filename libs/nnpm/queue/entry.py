@@ -1,8 +1,9 @@
-"""A stream entry: the requests that one worker takes together, and what it needs to answer them.
+"""A stream entry: the requests that one worker takes together, in blocks, and what it needs to answer them.
 
 The wire form is `nnpm.api.worker.v1.Envelope` (protos/nnpm/api/worker/v1/envelope.proto), which documents every field.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -10,139 +11,174 @@ from google.protobuf.message import DecodeError
 from nnpm.api.worker.v1 import envelope_pb2
 from nnpm.errors import DataLoss, Unimplemented
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
-class InputSpan:
-    """Where one input's raw bytes lie in the body: `length` bytes from `offset`."""
+class InputSpec:
+    """One input of each request of a block: its Open Inference Protocol datatype, and its exact shape."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    offset: int
-    length: int
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What the scheduler's header check found in a body whose inputs all came as raw contents."""
+    """What the scheduler's header check found in requests whose inputs all came as raw contents of fixed size.
+
+    `size` is the bytes of one request's tensors. A decoder makes one object of equal layouts.
+    """
 
     model_name: str
-    id: str
-    inputs: tuple[InputSpan, ...]
+    inputs: tuple[InputSpec, ...]
     outputs: tuple[str, ...]
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One inference request.
+class Block:
+    """`count` requests that say the same but for their ids and their tensors' bytes. Their numbers follow on.
 
-    Its body is the client's ModelInferRequest byte for byte; None when it stays in the scheduler, to be redeemed there
-    (then `claim_size` says how long it is). Times are nanoseconds on the scheduler's monotonic clock.
+    With a layout, `raw` holds for each input the bytes of all requests, one behind the other. Without, `body` is the
+    one request's ModelInferRequest. A claimed request's bytes stay in the scheduler (`claim_size` of them): what `raw`
+    would hold, one input behind the other, or the body. Times are nanoseconds on the scheduler's monotonic clock.
     """
 
     number: int
     nonce: int
+    count: int
     deadline_ns: int
     admitted_ns: int
-    body: bytes | None
-    claim_size: int = 0
     layout: Layout | None = None
+    raw: Sequence[bytes] = ()
+    body: bytes = b""
+    claim_size: int = 0
     traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Requests of one scheduler process, which takes the replies at `reply_address`. A suspect travels alone."""
+    """Blocks of one scheduler process, which takes the replies at `reply_address`. A suspect request travels alone."""
 
     scheduler: str
     reply_address: str
-    requests: tuple[Request, ...]
+    blocks: tuple[Block, ...]
     suspect: bool = False
 
-
-def encode(entry: Entry) -> bytes:
-    """The value of the stream entry's one field."""
-    envelope = envelope_pb2.Envelope(
-        format_version=FORMAT_VERSION,
-        scheduler=entry.scheduler,
-        reply_address=entry.reply_address,
-        suspect=entry.suspect,
-    )
-    for request in entry.requests:
-        _fill(envelope.requests.add(), request)
-    return envelope.SerializeToString()
+    @property
+    def requests(self) -> int:
+        """In all its blocks."""
+        return sum(block.count for block in self.blocks)
 
 
-def decode(data: bytes) -> Entry:
-    """The entry in `data`.
+class Encoder:
+    """Writes entries. Layouts are written once and remembered, for as long as `forget` was not called."""
 
-    Raises:
-        Unimplemented: ENTRY_FORMAT_UNKNOWN: written by a newer scheduler; leave it to a newer worker.
-        DataLoss: ENTRY_CORRUPT.
-    """
-    try:
-        envelope = envelope_pb2.Envelope.FromString(data)
-    except DecodeError as error:
-        raise DataLoss("ENTRY_CORRUPT", f"a queue entry is not an Envelope: {error}") from error
-    if envelope.format_version != FORMAT_VERSION:
-        raise Unimplemented(
-            "ENTRY_FORMAT_UNKNOWN",
-            f"a queue entry has format {envelope.format_version}; this version knows {FORMAT_VERSION}",
+    def __init__(self) -> None:
+        self._layouts: dict[Layout, envelope_pb2.Layout] = {}
+
+    def encode(self, entry: Entry) -> bytes:
+        """The value of the stream entry's one field."""
+        return envelope_pb2.Envelope(
+            format_version=FORMAT_VERSION,
+            scheduler=entry.scheduler,
+            reply_address=entry.reply_address,
+            suspect=entry.suspect,
+            blocks=[self._block(block) for block in entry.blocks],
+        ).SerializeToString()
+
+    def forget(self) -> None:
+        """Drop what is remembered of layouts."""
+        self._layouts.clear()
+
+    def _block(self, block: Block) -> envelope_pb2.Block:
+        message = envelope_pb2.Block(
+            number=block.number,
+            nonce=block.nonce,
+            count=block.count,
+            deadline_ns=block.deadline_ns,
+            admitted_ns=block.admitted_ns,
+            traceparent=block.traceparent,
+            layout=None if block.layout is None else self._layout(block.layout),
+            raw=block.raw,
+            body=block.body,
         )
-    return Entry(
-        scheduler=envelope.scheduler,
-        reply_address=envelope.reply_address,
-        requests=tuple(_request(message) for message in envelope.requests),
-        suspect=envelope.suspect,
-    )
+        if block.claim_size:
+            message.claim.size = block.claim_size
+        return message
+
+    def _layout(self, layout: Layout) -> envelope_pb2.Layout:
+        message = self._layouts.get(layout)
+        if message is None:
+            message = self._layouts[layout] = envelope_pb2.Layout(
+                model_name=layout.model_name,
+                inputs=[
+                    envelope_pb2.InputSpec(name=spec.name, datatype=spec.datatype, shape=spec.shape)
+                    for spec in layout.inputs
+                ],
+                outputs=layout.outputs,
+                size=layout.size,
+            )
+        return message
 
 
-def _fill(message: envelope_pb2.Request, request: Request) -> None:
-    message.number = request.number
-    message.nonce = request.nonce
-    message.deadline_ns = request.deadline_ns
-    message.admitted_ns = request.admitted_ns
-    if request.body is None:
-        message.claim.size = request.claim_size
-    else:
-        message.body = request.body
-    if request.traceparent:
-        message.traceparent = request.traceparent
-    if request.layout is not None:
-        _fill_layout(message.layout, request.layout)
+_MOST_LAYOUTS = 1_024
 
 
-def _fill_layout(message: envelope_pb2.Layout, layout: Layout) -> None:
-    message.model_name = layout.model_name
-    message.id = layout.id
-    message.outputs.extend(layout.outputs)
-    for span in layout.inputs:
-        message.inputs.add(
-            name=span.name, datatype=span.datatype, shape=span.shape, offset=span.offset, length=span.length
+class Decoder:
+    """Reads entries. Equal layouts become one object, for as long as they are remembered."""
+
+    def __init__(self) -> None:
+        self._layouts: dict[bytes, Layout] = {}
+
+    def decode(self, data: bytes) -> Entry:
+        """The entry in `data`.
+
+        Raises:
+            Unimplemented: ENTRY_FORMAT_UNKNOWN: written by another version's scheduler; leave it to a worker of that.
+            DataLoss: ENTRY_CORRUPT.
+        """
+        try:
+            envelope = envelope_pb2.Envelope.FromString(data)
+        except DecodeError as error:
+            raise DataLoss("ENTRY_CORRUPT", f"a queue entry is not an Envelope: {error}") from error
+        if envelope.format_version != FORMAT_VERSION:
+            raise Unimplemented(
+                "ENTRY_FORMAT_UNKNOWN",
+                f"a queue entry has format {envelope.format_version}; this version knows {FORMAT_VERSION}",
+            )
+        return Entry(
+            scheduler=envelope.scheduler,
+            reply_address=envelope.reply_address,
+            blocks=tuple([self._block(message) for message in envelope.blocks]),
+            suspect=envelope.suspect,
         )
 
+    def _block(self, message: envelope_pb2.Block) -> Block:
+        return Block(
+            message.number,
+            message.nonce,
+            message.count,
+            message.deadline_ns,
+            message.admitted_ns,
+            self._layout(message.layout) if message.HasField("layout") else None,
+            tuple(message.raw),
+            message.body,
+            message.claim.size if message.HasField("claim") else 0,
+            message.traceparent,
+        )
 
-def _request(message: envelope_pb2.Request) -> Request:
-    return Request(
-        number=message.number,
-        nonce=message.nonce,
-        deadline_ns=message.deadline_ns,
-        admitted_ns=message.admitted_ns,
-        body=message.body if message.HasField("body") else None,
-        claim_size=message.claim.size,
-        layout=_layout(message.layout) if message.HasField("layout") else None,
-        traceparent=message.traceparent,
-    )
-
-
-def _layout(message: envelope_pb2.Layout) -> Layout:
-    return Layout(
-        model_name=message.model_name,
-        id=message.id,
-        inputs=tuple(
-            InputSpan(span.name, span.datatype, tuple(span.shape), span.offset, span.length) for span in message.inputs
-        ),
-        outputs=tuple(message.outputs),
-    )
+    def _layout(self, message: envelope_pb2.Layout) -> Layout:
+        key = message.SerializeToString(deterministic=True)
+        layout = self._layouts.get(key)
+        if layout is None:
+            if len(self._layouts) >= _MOST_LAYOUTS:
+                self._layouts.clear()
+            layout = self._layouts[key] = Layout(
+                model_name=message.model_name,
+                inputs=tuple(InputSpec(spec.name, spec.datatype, tuple(spec.shape)) for spec in message.inputs),
+                outputs=tuple(message.outputs),
+                size=message.size,
+            )
+        return layout

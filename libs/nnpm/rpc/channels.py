@@ -53,6 +53,9 @@ def open_channel(
         # Each channel its own connection: subchannels shared by address would share their back-off too.
         ("grpc.use_local_subchannel_pool", 1),
     ]
+    if address.startswith("unix:"):
+        # gRPC would send the path, which is no authority by RFC 3986: stricter HTTP/2 servers refuse it.
+        options.append(("grpc.default_authority", "localhost"))
     if retries:
         options.append(("grpc.service_config", _RETRIES))
     credentials = tls.channel_credentials() if tls else None

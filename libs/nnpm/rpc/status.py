@@ -67,14 +67,19 @@ def from_status(status: Status) -> NnpmError:
     return kind(reason, status.message, hint=hint, metadata=metadata, violations=violations, retry_after=retry_after)
 
 
+def from_bytes(status: bytes) -> NnpmError:
+    """As `from_status`, of a serialised one."""
+    try:
+        return from_status(Status.FromString(status))
+    except DecodeError:
+        return Unknown("INTERNAL_ERROR", "an error came whose status cannot be read")
+
+
 def from_call(error: grpc.aio.AioRpcError, address: str = "") -> NnpmError:
     """The error that a failed call stands for. `address` names the server when it could not be reached."""
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
-            try:
-                return from_status(Status.FromString(value))
-            except DecodeError:
-                break
+            return from_bytes(value)
     code = error.code().name
     bare = from_status(Status(code=error.code().value[0], message=error.details() or code))
     if code == "UNAVAILABLE" and address:

@@ -31,6 +31,19 @@ class Tls:
         )
         return cls(cert, key, ca)
 
+    def server_pem(self) -> tuple[bytes, bytes, bytes | None] | None:
+        """What to serve with, for who speaks TLS without gRPC: chain, key, authorities of clients; None without."""
+        if self.cert is None or self.key is None:
+            return None
+        return _read(self.cert), _read(self.key), _read(self.ca) if self.ca else None
+
+    def channel_pem(self) -> tuple[bytes, bytes | None, bytes | None] | None:
+        """What to dial with: authorities, own chain and key; None when no authority is named."""
+        if self.ca is None:
+            return None
+        own = (_read(self.cert), _read(self.key)) if self.cert is not None and self.key is not None else (None, None)
+        return (_read(self.ca), *own)
+
     def server_credentials(self) -> grpc.ServerCredentials | None:
         """Credentials to serve with, or None without a certificate. With `ca`, clients must show a certificate too."""
         if self.cert is None or self.key is None:

@@ -9,7 +9,7 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioBased
 
 from nnpm.settings import ServiceSettings
 
@@ -32,19 +32,25 @@ def configure(settings: ServiceSettings, service: str) -> Callable[[], None]:
 
 def export(service_name: str, endpoint: str, sample_ratio: float) -> Callable[[], None]:
     """Send spans of `service_name` to `endpoint` (`http://host:port`); a caller's own sampling decision is kept."""
+    provider = open_provider(service_name, endpoint, TraceIdRatioBased(sample_ratio))
+    trace.set_tracer_provider(provider)
+    return lambda: end(provider)
+
+
+def open_provider(service_name: str, endpoint: str, root: Sampler) -> TracerProvider:
+    """A provider that exports to `endpoint`. `root` decides on spans without a parent; its user calls `end`."""
     provider = TracerProvider(
-        sampler=ParentBased(TraceIdRatioBased(sample_ratio)),
+        sampler=ParentBased(root),
         resource=Resource.create({"service.name": service_name, "service.version": version("nnpm")}),
         shutdown_on_exit=False,
     )
     exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"), timeout=5)
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EXPORT_INTERVAL_MS))
-    trace.set_tracer_provider(provider)
-    return lambda: _end(provider)
+    return provider
 
 
-def _end(provider: TracerProvider) -> None:
-    """Shut down, in a thread that may be left behind: an export goes on until its own, longer timeout."""
+def end(provider: TracerProvider) -> None:
+    """Shut it down, in a thread that may be left behind: an export goes on until its own, longer timeout."""
     last = Thread(target=provider.shutdown, daemon=True)
     last.start()
     last.join(LAST_SPANS_S)

@@ -11,15 +11,15 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from nnpm.api.worker.v1 import worker_pb2, worker_pb2_grpc
-from nnpm.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument
+from nnpm.errors import DeadlineExceeded, InvalidArgument
 from nnpm.queue.schedulers import LiveScheduler, live_schedulers
-from nnpm.rpc.status import from_status
 from nnpm_scheduler.control.fleet import Fleet
 from nnpm_scheduler.control.sessions import LEASE, SILENCE, BeginVerdict, Dispatch, Sessions
 from nnpm_scheduler.control.sessions import Session as OpenSession
 from nnpm_scheduler.control.worker_messages import facts_of, message_of, replicas_of, report_of
+from nnpm_scheduler.dispatch.refusals import scheduler_changed
+from nnpm_scheduler.dispatch.replies import Reply
 from nnpm_scheduler.dispatch.statistics import BatchFigures
-from nnpm_scheduler.dispatch.turn import Reply
 
 SERVICE = "nnpm.api.worker.v1.WorkerService"
 
@@ -35,7 +35,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Inflight(Dispatch, Protocol):
     """The dispatch path, as workers reach it."""
 
-    def deliver(self, worker: str, revision: str, replies: Sequence[Reply], figures: BatchFigures) -> int:
+    def deliver(self, revision: str, replies: Sequence[Reply], figures: BatchFigures) -> int:
         """Answers calls; returns how many were still wanted."""
         ...
 
@@ -93,16 +93,11 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             await asyncio.gather(listening, return_exceptions=True)
 
     async def Deliver(self, request: worker_pb2.DeliverRequest, context: Context) -> worker_pb2.DeliverResponse:
-        """One batch's replies."""
+        """One batch's replies. (With the native transport they never come here.)"""
         if request.scheduler != self._scheduler.incarnation:
-            raise FailedPrecondition(
-                "SCHEDULER_INCARNATION_CHANGED",
-                "the scheduler process that these replies are for is gone; another has its address",
-                metadata={"scheduler": self._scheduler.incarnation},
-            )
+            raise scheduler_changed(self._scheduler.incarnation)
         figures = request.figures
         completed = self._dispatch.deliver(
-            request.worker,
             request.revision,
             [_reply(reply) for reply in request.replies],
             BatchFigures(
@@ -184,5 +179,5 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
 
 
 def _reply(reply: worker_pb2.Reply) -> Reply:
-    error = from_status(reply.status) if reply.WhichOneof("outcome") == "status" else None
-    return Reply(reply.number, reply.nonce, reply.body, error)
+    status = reply.status.SerializeToString() if reply.HasField("status") else b""
+    return Reply(reply.number, reply.nonce, reply.offset, reply.count, reply.head, reply.raw, status)

@@ -64,7 +64,7 @@ Command = LoadCommand | UnloadCommand | CancelCommand | DrainCommand | BeginVerd
 class Dispatch(Protocol):
     """The part of the dispatch path that must know of a worker's end."""
 
-    def worker_lost(self, incarnation: str) -> None:
+    def worker_lost(self) -> None:
         """Its Session is gone: see what it had in hand."""
         ...
 
@@ -138,7 +138,7 @@ class Sessions:
                     error = LoadError(WORKER_LOST, message, transient=True)
                     self._failures.record(replica.revision, session.incarnation, error, time.monotonic())
             self._log.warning("a worker was lost", worker=worker.facts.name, incarnation=session.incarnation)
-        self._dispatch.worker_lost(session.incarnation)
+        self._dispatch.worker_lost()
 
     def report(self, session: Session, report: Report) -> None:
         """A replica changed."""

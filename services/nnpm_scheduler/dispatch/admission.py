@@ -1,40 +1,68 @@
-"""Decides whether a call is taken in: its deadline, its header, its route, its signature, the bounds. In this order."""
+"""Decides whether a block is taken in: its header, its route, its signature. What was found is remembered by header."""
 
-import time
+from dataclasses import dataclass
 
-from nnpm.errors import DeadlineExceeded
-from nnpm_scheduler.dispatch.call import Call
+from nnpm.errors import DeadlineExceeded, Internal, NnpmError
+from nnpm.queue.entry import Layout
+from nnpm.telemetry.logs import get_logger
+from nnpm_scheduler.dispatch.call import Calls
 from nnpm_scheduler.dispatch.header import read_header
-from nnpm_scheduler.dispatch.inflight import Flight, InFlight
 from nnpm_scheduler.dispatch.routes import RevisionRoute, Routes
 from nnpm_scheduler.dispatch.signature import Checked, check
 
+MOST_REMEMBERED = 4_096
+"""Headers kept for a table: clients choose names and shapes, so there may be any number of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What a header leads to. `layout` is None where the worker has to parse the body."""
+
+    route: RevisionRoute
+    layout: Layout | None
+
 
 class Admission:
-    """The checks that every call passes before it is in flight.
+    """The checks that every block passes before it is in flight."""
 
-    Args:
-        default_timeout: seconds that a call without a deadline may take.
-    """
-
-    def __init__(self, routes: Routes, inflight: InFlight, *, default_timeout: float) -> None:
+    def __init__(self, routes: Routes) -> None:
         self._routes = routes
-        self._inflight = inflight
-        self._default_timeout = default_timeout
         self._signatures: dict[str, Checked] = {}
-        routes.watch(self._forget_retired)
+        self._admitted: dict[bytes, Admitted] = {}
+        self._log = get_logger("admission")
+        routes.watch(self._routes_changed)
 
-    def admit(self, call: Call) -> Flight:
-        """Takes a call in; raises what it is refused with."""
-        now = time.monotonic_ns()
-        deadline = now / 1e9 + self._default_timeout if call.deadline is None else call.deadline
-        if deadline * 1e9 <= now:
+    def admit(self, calls: Calls) -> Admitted:
+        """Where a block goes. Raises NnpmError: what its calls are refused with."""
+        if calls.timeout is not None and calls.timeout <= 0:
             raise DeadlineExceeded("DEADLINE_EXCEEDED", "the call's deadline had passed when it arrived")
-        header = read_header(call.body)
-        call.id = header.id
+        try:
+            return self._known(calls)
+        except NnpmError:
+            raise
+        except Exception as error:
+            # A fault of ours that one request brings out must not take its turn's other calls with it.
+            self._log.exception("a call could not be admitted for a fault of the scheduler")
+            raise Internal(
+                "INTERNAL_ERROR", f"a fault inside the scheduler ({type(error).__name__}); its log has the details"
+            ) from error
+
+    def _known(self, calls: Calls) -> Admitted:
+        header = calls.header
+        admitted = self._admitted.get(header) if header else None
+        if admitted is None:
+            admitted = self._examine(calls.body(), odd=not header)
+            # A route without a warm replica may still be waited for, but not for as long as the table stands.
+            if header and admitted.route.ready and len(self._admitted) < MOST_REMEMBERED:
+                self._admitted[header] = admitted
+        return admitted
+
+    def _examine(self, body: bytes, *, odd: bool) -> Admitted:
+        header = read_header(body)
         route = self._routes.resolve(header.model_name, header.model_version)
         layout = check(header, self._signature(route))
-        return self._inflight.admit(call, route.id, layout, now, deadline)
+        # Of an odd body the transport knows no raw contents: it travels whole.
+        return Admitted(route, None if odd else layout)
 
     def _signature(self, route: RevisionRoute) -> Checked:
         checked = self._signatures.get(route.id)
@@ -42,6 +70,7 @@ class Admission:
             checked = self._signatures[route.id] = Checked.of(route.signature)
         return checked
 
-    def _forget_retired(self) -> None:
+    def _routes_changed(self) -> None:
+        self._admitted.clear()
         for revision in [key for key in self._signatures if self._routes.revision(key) is None]:
             del self._signatures[revision]

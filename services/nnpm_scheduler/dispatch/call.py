@@ -1,41 +1,68 @@
-"""What crosses the seam between a transport and the dispatch core: calls in, answers out, both in lists."""
+"""What crosses the seam between a transport and the dispatch core: blocks of calls in, answers out, once a turn.
+
+A block is the calls of one event-loop turn that say the same but for their ids and their tensors' bytes. The native
+transport (libs/nnpm_wire) makes blocks in Rust; the grpc.aio transport makes the same in Python.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from nnpm.errors import NnpmError
+Raw = Sequence[bytes | memoryview]
 
 
-@dataclass(slots=True, eq=False)
-class Call:
-    """One ModelInfer that a transport holds open until it is answered. Transports subclass it with what they need.
+class Calls(Protocol):
+    """A block. The transport holds each of its calls open until it is answered, once."""
 
-    Args:
-        body: the serialised ModelInferRequest; dropped when the call is answered.
-        deadline: `time.monotonic()` seconds; None when the client set none.
-        source: the connection it came over; memory is bounded for each.
-        traceparent: W3C context of the call's span; empty when it is not sampled.
-    """
+    @property
+    def header(self) -> bytes:
+        """The ModelInferRequest without id and without the bytes of raw contents; empty: only `body` tells."""
 
-    body: bytes
-    deadline: float | None
-    source: str
-    traceparent: str = ""
-    number: int = 0
-    """Its number in the in-flight table, once admitted."""
-    id: str = ""
-    """The client's request id, once the header was read."""
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that are left of the clients' deadlines; None when they set none."""
+
+    @property
+    def metadata(self) -> tuple[str, ...]:
+        """Values of the keys in `METADATA`, empty where one is absent."""
+
+    @property
+    def method(self) -> str:
+        """`ModelInfer` or `ModelStreamInfer`."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all bodies."""
+
+    def __len__(self) -> int: ...
+
+    def body(self) -> bytes:
+        """The first call's whole ModelInferRequest."""
+
+    def raw(self) -> list[bytes]:
+        """For each raw input the bytes of all calls, one behind the other."""
+
+    def split(self, count: int, /) -> "Calls":
+        """Takes the first `count` calls off, as a block of their own; before `fly`."""
+
+    def fly(self, number: int, nonce: int, /) -> None:
+        """Numbers the calls `number`, `number + 1`...: from now on replies with that nonce find them."""
+
+    def claimable(self, whole: bool, /) -> None:
+        """RedeemPayload will ask for the bytes of the block's one call: the whole body, or its raw contents."""
+
+    def live(self) -> list[int]:
+        """Offsets of the calls that are neither answered nor cancelled."""
+
+    def single(self, offset: int, /) -> "Calls":
+        """Takes one call out, with its number and nonce. Raises ValueError when nobody waits for it any more."""
+
+    def answer(self, offset: int, count: int, head: bytes, raw: Raw, /) -> int:
+        """Answers `count` calls from `offset` on (envelope and `Reply` in worker.proto); returns how many were live."""
+
+    def fail(self, code: int, message: str, details: bytes, streamed: str, /) -> int:
+        """Fails every live call with a status; returns how many. `streamed` is what a stream's message says of it."""
 
 
-Outcome = bytes | NnpmError
-"""The serialised ModelInferResponse, or what the call fails with."""
-
-Answer = tuple[Call, Outcome]
-
-
-class Transport(Protocol):
-    """Where answers go."""
-
-    def answer(self, answers: Sequence[Answer]) -> None:
-        """Completes each call; called once an event-loop turn at most for each cause, never for a call twice."""
+METADATA = ("traceparent", "tracestate")
+"""What the dispatch core wants of a call's metadata."""
+TRACEPARENT, TRACESTATE = range(2)

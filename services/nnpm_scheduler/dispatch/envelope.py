@@ -1,33 +1,53 @@
-"""Puts in-flight calls into the form in which they travel through Redis."""
+"""Puts in-flight blocks into the form in which they travel through Redis."""
 
-from dataclasses import dataclass
-
-from nnpm.queue.entry import Entry, Request, encode
+from nnpm.queue.entry import Block, Encoder, Entry
 from nnpm_scheduler.dispatch.inflight import Flight, Posted
 
 
-@dataclass(frozen=True, slots=True)
 class Envelope:
-    """This scheduler process as the sender of entries. Bodies above `claim_above` bytes stay here, to be redeemed."""
+    """This scheduler process as the sender of entries.
 
-    scheduler: str
-    reply_address: str
-    claim_above: int
+    Args:
+        scheduler: its incarnation.
+        reply_address: where workers deliver.
+        claim_above: a request of more bytes travels alone, and its bytes stay here, to be redeemed.
+    """
+
+    def __init__(self, scheduler: str, reply_address: str, claim_above: int) -> None:
+        self._scheduler = scheduler
+        self._reply_address = reply_address
+        self._claim_above = claim_above
+        self._encoder = Encoder()
 
     def encode(self, entry: Posted) -> bytes:
-        """The stream entry's value. Calls that were given up meanwhile are left out."""
-        requests = tuple(self._request(flight) for flight in entry.flights if flight.entry is entry)
-        return encode(Entry(self.scheduler, self.reply_address, requests, suspect=entry.suspect))
+        """The stream entry's value. Blocks that were given up meanwhile are left out."""
+        blocks = tuple([self._block(flight) for flight in entry.flights if flight.entry is entry])
+        return self._encoder.encode(Entry(self._scheduler, self._reply_address, blocks, suspect=entry.suspect))
 
-    def _request(self, flight: Flight) -> Request:
-        claimed = flight.size > self.claim_above
-        return Request(
-            number=flight.number,
-            nonce=flight.nonce,
-            deadline_ns=int(flight.deadline * 1e9),
-            admitted_ns=flight.admitted_ns,
-            body=None if claimed else flight.call.body,
-            claim_size=flight.size if claimed else 0,
-            layout=flight.layout,
-            traceparent=flight.call.traceparent,
+    def forget_layouts(self) -> None:
+        """What is deployed has changed."""
+        self._encoder.forget()
+
+    def _block(self, flight: Flight) -> Block:
+        calls, layout = flight.calls, flight.layout
+        raw: list[bytes] = []
+        body, claimed = b"", 0
+        if flight.size > self._claim_above and flight.count == 1:
+            calls.claimable(layout is None)
+            claimed = flight.size if layout is None else layout.size
+        elif layout is not None:
+            raw = calls.raw()
+        else:
+            body = calls.body()
+        return Block(
+            flight.number,
+            flight.nonce,
+            flight.count,
+            int(flight.deadline * 1e9),
+            flight.admitted_ns,
+            layout,
+            raw,
+            body,
+            claimed,
+            flight.span.traceparent if flight.span is not None else "",
         )

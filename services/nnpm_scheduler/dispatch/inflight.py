@@ -1,7 +1,6 @@
-"""The in-flight table: which calls are unanswered, and where each of them is. It is the truth; Redis only carries.
+"""The in-flight table: which calls are unanswered, in blocks, and where each block is. Redis only carries.
 
 A number is counted up within the scheduler's incarnation; the nonce, 64 random bits, is what makes a reply believed.
-The memory of what waits is bounded, in all and for each connection.
 """
 
 import heapq
@@ -9,29 +8,40 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import SystemRandom
 
-from nnpm.errors import ResourceExhausted
 from nnpm.queue.entry import Layout
-from nnpm_scheduler.dispatch.call import Call
+from nnpm_scheduler.dispatch.admission import Admitted
+from nnpm_scheduler.dispatch.call import Calls
+from nnpm_scheduler.dispatch.tracing import CallSpan
+
+_MOST_IN_BLOCK = 4_096
+"""More requests than any block has."""
 
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """An accepted call. It lies in `entry`, if in any.
+    """An accepted block of calls. It lies in `entry`, if in any; `live` of its calls are unanswered.
 
-    It is a suspect once a worker died with it in hand; `begun_by` is the worker that last was allowed to run it so.
+    It is a suspect, then of one call, once a worker died with it in hand; `begun_by` is the worker that last was
+    allowed to run it so.
     """
 
     number: int
     nonce: int
-    call: Call
+    calls: Calls
+    count: int
     revision: str
     layout: Layout | None
     size: int
     admitted_ns: int
     deadline: float
+    span: CallSpan | None = None
     suspect: bool = False
     begun_by: str = ""
     entry: "Posted | None" = None
+    live: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.live = self.count
 
 
 @dataclass(slots=True, eq=False)
@@ -49,76 +59,106 @@ class Posted:
         self.unanswered = len(self.flights)
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much may be in flight: bytes of bodies in all and from one connection, and calls."""
-
-    total_bytes: int
-    source_bytes: int
-    calls: int
-
-
 class InFlight:
-    """The table. Every method is O(1) or O(log n), and none waits."""
+    """The table, by blocks. Every method is O(1) or O(log n), and none waits."""
 
-    def __init__(self, bounds: Bounds) -> None:
-        self._bounds = bounds
+    def __init__(self) -> None:
         self._flights: dict[int, Flight] = {}
         self._entries: dict[Posted, None] = {}
-        self._by_source: dict[str, int] = {}
         self._by_revision: dict[str, int] = {}
         self._alarms: list[tuple[float, int]] = []
         self._number = 0
-        self._bytes = 0
         self._nonce = SystemRandom().getrandbits
 
     def __len__(self) -> int:
         return len(self._flights)
 
-    @property
-    def bytes(self) -> int:
-        """Size of all bodies held."""
-        return self._bytes
-
-    def admit(self, call: Call, revision: str, layout: Layout | None, admitted_ns: int, deadline: float) -> Flight:
-        """Takes a call in. Raises ResourceExhausted TOO_MUCH_IN_FLIGHT at a bound."""
-        size = len(call.body)
-        from_source = self._by_source.get(call.source, 0) + size
-        self._check_bounds(size, from_source)
-        self._number += 1
-        flight = Flight(self._number, self._nonce(64), call, revision, layout, size, admitted_ns, deadline)
-        call.number = flight.number
-        self._flights[flight.number] = flight
-        self._by_source[call.source] = from_source
-        self._by_revision[revision] = self._by_revision.get(revision, 0) + 1
-        self._bytes += size
+    def admit(self, calls: Calls, to: Admitted, now_ns: int, deadline: float, span: CallSpan | None) -> Flight:
+        """Takes a block in, and numbers its calls."""
+        number, count, nonce, revision = self._number + 1, len(calls), self._nonce(64), to.route.id
+        self._number += count
+        flight = Flight(number, nonce, calls, count, revision, to.layout, calls.size, now_ns, deadline, span)
+        calls.fly(number, nonce)
+        self._flights[number] = flight
+        self._count(revision, 1)
         return flight
 
     def get(self, number: int, nonce: int | None = None) -> Flight | None:
-        """The unanswered call of that number; None also when a nonce is given and is not the call's."""
+        """The block that begins with that number; None also when a nonce is given and is not the block's."""
         flight = self._flights.get(number)
         return flight if flight is not None and nonce in (None, flight.nonce) else None
 
-    def finish(self, flight: Flight) -> None:
-        """Takes a call out: it is answered, or nobody waits for it any more."""
+    def covering(self, number: int, offset: int, count: int, nonce: int | None = None) -> list[tuple[Flight, int, int]]:
+        """Where those requests of a block are now, as (block, offset in it, count): it may have been taken apart.
+
+        Workers choose these figures: what does not belong to the one block is left out.
+        """
+        if not 0 < count <= _MOST_IN_BLOCK:
+            return []
+        flight = self._flights.get(number)
+        if flight is not None and (flight.count > 1 or offset + count == 1):
+            if offset + count <= flight.count and nonce in (None, flight.nonce):
+                return [(flight, offset, count)]
+            return []
+        numbers = range(number + offset, number + offset + count)
+        singles = [one for each in numbers if (one := self._flights.get(each)) is not None and one.count == 1]
+        if nonce is None and singles:
+            nonce = singles[0].nonce
+        return [(one, 0, 1) for one in singles if one.nonce == nonce]
+
+    def take_apart(self, flight: Flight, entry: Posted) -> int:
+        """Makes one block of each live call of a block in an entry, under its own number.
+
+        Returns how many of its calls have ended without that having been told here: nobody finds them any more.
+        """
+        if flight.count == 1:
+            return 0
         del self._flights[flight.number]
-        self._bytes -= flight.size
-        source = flight.call.source
-        self._by_source[source] -= flight.size
-        if not self._by_source[source]:
-            del self._by_source[source]
-        self._by_revision[flight.revision] -= 1
-        if not self._by_revision[flight.revision]:
-            del self._by_revision[flight.revision]
-        flight.call.body = b""
+        singles = [one for offset in flight.calls.live() if (one := self._single(flight, offset)) is not None]
+        self._count(flight.revision, len(singles) - 1)
+        at = entry.flights.index(flight)
+        entry.flights[at : at + 1] = singles
+        entry.unanswered += len(singles) - 1
+        if not entry.unanswered:
+            del self._entries[entry]
+        flight.entry = None
+        return flight.live - len(singles)
+
+    def _single(self, flight: Flight, offset: int) -> Flight | None:
+        try:
+            calls = flight.calls.single(offset)
+        except ValueError:
+            return None  # it ended meanwhile: a transport may have a thread of its own
+        single = Flight(
+            flight.number + offset,
+            flight.nonce,
+            calls,
+            1,
+            flight.revision,
+            flight.layout,
+            calls.size,
+            flight.admitted_ns,
+            flight.deadline,
+            suspect=flight.suspect,
+            begun_by=flight.begun_by,
+            entry=flight.entry,
+        )
+        self._flights[single.number] = single
+        self.set_alarm(single, single.deadline)
+        return single
+
+    def finish(self, flight: Flight) -> None:
+        """Takes a block out: nobody waits for any of its calls any more."""
+        del self._flights[flight.number]
+        self._count(flight.revision, -1)
         self.detach(flight)
 
     def outstanding(self, revision: str) -> int:
-        """How many calls of a revision are unanswered."""
+        """How many blocks of a revision are unanswered."""
         return self._by_revision.get(revision, 0)
 
     def of_revision(self, revision: str) -> list[Flight]:
-        """The unanswered calls of a revision."""
+        """The unanswered blocks of a revision."""
         return [flight for flight in self._flights.values() if flight.revision == revision]
 
     def revisions(self) -> Iterator[str]:
@@ -126,13 +166,13 @@ class InFlight:
         return iter(list(self._by_revision))
 
     def post(self, entry: Posted) -> None:
-        """Remembers that these calls are in a stream entry."""
+        """Remembers that these blocks are in a stream entry."""
         self._entries[entry] = None
         for flight in entry.flights:
             flight.entry = entry
 
     def detach(self, flight: Flight) -> None:
-        """Forgets that a call is in an entry; an entry without unanswered calls is forgotten itself."""
+        """Forgets that a block is in an entry; an entry without unanswered blocks is forgotten itself."""
         entry, flight.entry = flight.entry, None
         if entry is not None:
             entry.unanswered -= 1
@@ -140,7 +180,7 @@ class InFlight:
                 self._entries.pop(entry, None)
 
     def withdraw(self, entry: Posted) -> list[Flight]:
-        """Forgets an entry, and returns its unanswered calls, which are in no entry any more."""
+        """Forgets an entry, and returns its unanswered blocks, which are in no entry any more."""
         flights = [flight for flight in entry.flights if flight.entry is entry]
         for flight in flights:
             self.detach(flight)
@@ -155,7 +195,7 @@ class InFlight:
         return list(self._entries)
 
     def set_alarm(self, flight: Flight, at: float) -> None:
-        """`alarmed` returns the call from `at` on, unless it is answered by then."""
+        """`alarmed` returns the block from `at` on, unless it is answered by then."""
         heapq.heappush(self._alarms, (at, flight.number))
         if len(self._alarms) > 2 * len(self._flights) + 1024:
             # Answered calls leave their alarms behind: a minute of them would outweigh the table.
@@ -163,31 +203,22 @@ class InFlight:
             heapq.heapify(self._alarms)
 
     def alarmed(self, now: float) -> list[Flight]:
-        """The unanswered calls whose alarm was set to `now` or earlier; each alarm rings once."""
-        found = []
+        """The unanswered blocks whose alarm was set to `now` or earlier; each alarm rings once."""
+        found: dict[int, Flight] = {}
         while self._alarms and self._alarms[0][0] <= now:
-            flight = self._flights.get(heapq.heappop(self._alarms)[1])
+            number = heapq.heappop(self._alarms)[1]
+            flight = self._flights.get(number)
             if flight is not None:
-                found.append(flight)
-        return found
+                found[number] = flight
+        return list(found.values())
 
     def next_alarm(self) -> float | None:
         """When `alarmed` may find something again."""
         return self._alarms[0][0] if self._alarms else None
 
-    def _check_bounds(self, size: int, from_source: int) -> None:
-        bounds = self._bounds
-        if len(self._flights) >= bounds.calls:
-            what, limit = "calls", bounds.calls
-        elif self._bytes + size > bounds.total_bytes:
-            what, limit = "bytes of requests", bounds.total_bytes
-        elif from_source > bounds.source_bytes:
-            what, limit = "bytes of requests from this connection", bounds.source_bytes
+    def _count(self, revision: str, blocks: int) -> None:
+        left = self._by_revision.get(revision, 0) + blocks
+        if left:
+            self._by_revision[revision] = left
         else:
-            return
-        raise ResourceExhausted(
-            "TOO_MUCH_IN_FLIGHT",
-            f"the scheduler already holds as many {what} as it may ({limit})",
-            hint="send fewer at a time, or retry a little later",
-            retry_after=0.1,
-        )
+            self._by_revision.pop(revision, None)

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from nnpm.errors import NnpmError
-from nnpm.queue.entry import decode
+from nnpm.queue.entry import Decoder
 from nnpm.queue.groups import group_is_missing, leave_group
 from nnpm.queue.keys import FIELD, GROUP, requests_key
 from nnpm.queue.schedulers import live_schedulers
@@ -96,7 +96,7 @@ class Janitor:
         if not found:
             return ""
         try:
-            return decode(found[0][1].get(FIELD.encode(), b"")).scheduler
+            return Decoder().decode(found[0][1].get(FIELD.encode(), b"")).scheduler
         except NnpmError:
             return ""
 

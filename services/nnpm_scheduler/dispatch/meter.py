@@ -1,10 +1,9 @@
-"""Counts answers for Prometheus and for ModelStatistics. Labelled series are looked up once, not once a call."""
+"""Counts answers for Prometheus and for ModelStatistics, block by block. Labelled series are looked up once."""
 
 import time
 
 from nnpm.errors import NnpmError
 from nnpm.telemetry.metrics import Metrics
-from nnpm_scheduler.dispatch.call import Outcome
 from nnpm_scheduler.dispatch.inflight import Flight
 from nnpm_scheduler.dispatch.statistics import BatchFigures, Statistics
 
@@ -23,31 +22,38 @@ class Meter:
         self._received = metrics.bytes.labels("received")
         self._sent = metrics.bytes.labels("sent")
 
-    def accepted(self, size: int) -> None:
-        """A call with a body of so many bytes is in flight."""
-        self._metrics.in_flight.inc()
-        self._received.inc(size)
+    def accepted(self, flight: Flight) -> None:
+        """A block is in flight."""
+        self._metrics.in_flight.inc(flight.count)
+        self._received.inc(flight.size)
 
-    def refused(self, error: NnpmError) -> None:
-        """A call was answered without having been in flight."""
-        self._metrics.requests.labels(METHOD, error.code).inc()
-        self._metrics.errors.labels(error.reason).inc()
+    def refused(self, error: NnpmError, calls: int) -> None:
+        """Calls were answered without having been in flight."""
+        self._metrics.requests.labels(METHOD, error.code).inc(calls)
+        self._metrics.errors.labels(error.reason).inc(calls)
 
-    def answered(self, flight: Flight, outcome: Outcome, figures: BatchFigures | None = None) -> None:
-        """A call that was in flight got its answer."""
-        self._metrics.in_flight.dec()
+    def succeeded(self, flight: Flight, calls: int, figures: BatchFigures) -> None:
+        """So many calls of a block got a worker's reply."""
+        self._metrics.in_flight.dec(calls)
         total_ns = time.monotonic_ns() - flight.admitted_ns
-        self._latency.observe(total_ns / 1e9)
-        statistics = self._statistics.of(flight.revision)
-        if isinstance(outcome, NnpmError):
-            self.refused(outcome)
-            statistics.fail.add(total_ns)
+        self._latency.observe(total_ns / 1e9, calls)
+        self._ok.inc(calls)
+        waited_ns = self._statistics.of(flight.revision).succeeded(total_ns, figures, calls)
+        self._metrics.queue_time.labels(flight.revision).observe(waited_ns / 1e9, calls)
+
+    def sent(self, size: int) -> None:
+        """So many bytes of replies went to clients."""
+        self._sent.inc(size)
+
+    def failed(self, flight: Flight, calls: int, error: NnpmError) -> None:
+        """So many calls of a block failed."""
+        if not calls:
             return
-        self._ok.inc()
-        self._sent.inc(len(outcome))
-        if figures is not None:
-            waited_ns = statistics.succeeded(total_ns, figures)
-            self._metrics.queue_time.labels(flight.revision).observe(waited_ns / 1e9)
+        self._metrics.in_flight.dec(calls)
+        total_ns = time.monotonic_ns() - flight.admitted_ns
+        self._latency.observe(total_ns / 1e9, calls)
+        self._statistics.of(flight.revision).fail.add(total_ns * calls, calls)
+        self.refused(error, calls)
 
     def cancelled(self, calls: int) -> None:
         """Nobody waits for so many calls any more."""

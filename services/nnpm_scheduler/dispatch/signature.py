@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from nnpm.errors import FieldViolation, InvalidArgument, Unimplemented
-from nnpm.queue.entry import InputSpan, Layout
+from nnpm.queue.entry import InputSpec, Layout
 from nnpm.tensors.elements import ELEMENTS, FIELDS, LENGTH_SIZE, Element
 from nnpm.tensors.signature import Signature, TensorSpec
 from nnpm_scheduler.dispatch.header import UNCOUNTED, Header, InputHeader
@@ -43,7 +43,7 @@ class Checked:
 
 
 def check(header: Header, signature: Checked) -> Layout | None:
-    """Whether the request fits, and where its raw tensors lie.
+    """Whether the request fits, and how its raw tensors are to be read.
 
     Returns:
         The layout when every input came raw and none is BYTES, else None: then the worker parses the body.
@@ -65,12 +65,9 @@ def check(header: Header, signature: Checked) -> Layout | None:
         return None
     return Layout(
         model_name=header.model_name,
-        id=header.id,
-        inputs=tuple(
-            InputSpan(tensor.name, tensor.datatype, tensor.shape, span.offset, span.length)
-            for tensor, span in zip(header.inputs, header.raw, strict=True)
-        ),
+        inputs=tuple(InputSpec(tensor.name, tensor.datatype, tensor.shape) for tensor in header.inputs),
         outputs=tuple(header.outputs),
+        size=sum(span.length for span in header.raw),
     )
 
 

@@ -52,15 +52,15 @@ class RevisionStatistics:
     compute_output: Total = field(default_factory=Total)
     batches: dict[int, BatchTotals] = field(default_factory=dict)
 
-    def succeeded(self, total_ns: int, figures: BatchFigures) -> int:
-        """A call was answered after `total_ns`; returns how much of that it waited for its batch's start."""
+    def succeeded(self, total_ns: int, figures: BatchFigures, calls: int = 1) -> int:
+        """So many calls were answered after `total_ns` each; returns how much of that each waited for its batch."""
         compute_ns = figures.compute_input_ns + figures.compute_infer_ns + figures.compute_output_ns
         waited_ns = max(0, total_ns - compute_ns)
-        self.success.add(total_ns)
-        self.queue.add(waited_ns)
-        self.compute_input.add(figures.compute_input_ns)
-        self.compute_infer.add(figures.compute_infer_ns)
-        self.compute_output.add(figures.compute_output_ns)
+        self.success.add(total_ns * calls, calls)
+        self.queue.add(waited_ns * calls, calls)
+        self.compute_input.add(figures.compute_input_ns * calls, calls)
+        self.compute_infer.add(figures.compute_infer_ns * calls, calls)
+        self.compute_output.add(figures.compute_output_ns * calls, calls)
         return waited_ns
 
     def ran(self, figures: BatchFigures) -> None:

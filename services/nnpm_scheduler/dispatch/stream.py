@@ -1,12 +1,12 @@
-"""Appends entries to the revisions' streams and removes those that nobody waits for: one pipelined write at a time.
+"""Appends entries to the revisions' streams and removes those that nobody waits for: one write a turn.
 
-What arrives while a write is under way goes with the next one. There is no MULTI around a write: three XADDs wake three
-blocked workers, while in a MULTI one worker would get all three.
+There is no MULTI around a write: three XADDs wake three blocked workers, while in a MULTI one worker would get all
+three.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
@@ -48,9 +48,6 @@ class Stream:
         self._encode = encode
         self._events = events
         self._log = get_logger("stream")
-        self._appends: list[Posted] = []
-        self._removals: list[Posted] = []
-        self._work = asyncio.Event()
         self._closed = asyncio.Event()
         self._closed.set()
         self._connection: PipelineConnection | None = None
@@ -61,72 +58,59 @@ class Stream:
         return not self._closed.is_set()
 
     def append(self, entries: Sequence[Posted]) -> None:
-        """Writes them soon; `written` or `unwritten` tells how it went."""
-        self._appends += entries
-        self._work.set()
+        """Writes them now; `written` or `unwritten` tells how it went."""
+        if self._connection is None:
+            self._events.unwritten(entries)
+            return
+        commands: list[Command] = [
+            ("XADD", requests_key(entry.revision), "*", FIELD, self._encode(entry)) for entry in entries
+        ]
+        self._connection.send(
+            commands,
+            lambda answers: self._appended(entries, answers),
+            lambda _error: self._events.unwritten(entries),
+        )
 
     def remove(self, entry: Posted) -> None:
         """Takes an entry out of its stream; one that a worker has read already is cleaned up by that worker's XACK."""
-        self._removals.append(entry)
-        self._work.set()
-
-    async def write(self) -> None:
-        """Writes what there is, until cancelled."""
-        try:
-            while True:
-                await self._work.wait()
-                self._work.clear()
-                appends, self._appends = self._appends, []
-                removals, self._removals = self._removals, []
-                if self.open:
-                    await self._write(appends, removals)
-                elif appends:
-                    self._events.unwritten(appends)
-        finally:
-            await self._disconnect()
+        if self._connection is not None:
+            self._connection.send([("XDEL", requests_key(entry.revision), entry.id)], _ignore)
 
     async def keep(self) -> None:
         """Keeps the scheduler listed in Redis twice a lease, and so learns whether Redis answers, until cancelled."""
-        while True:
-            try:
-                await self._listing.refresh()
-                for revision in self._events.retired():
-                    await self._redis.unlink(requests_key(revision))
-            except (RedisError, OSError) as error:
-                self._close(error)
-            else:
-                self._reopen()
-                await self._closed_within(LEASE / 2)
-            if not self.open:
-                await asyncio.sleep(RETRY)
-
-    async def _write(self, appends: Sequence[Posted], removals: Sequence[Posted]) -> None:
-        appends = [entry for entry in appends if entry.unanswered]
-        commands: list[Command] = [
-            ("XADD", requests_key(entry.revision), "*", FIELD, self._encode(entry)) for entry in appends
-        ]
-        commands += [("XDEL", requests_key(entry.revision), entry.id) for entry in removals]
         try:
-            if self._connection is None:
-                self._connection = await PipelineConnection.open(self._redis, LEASE)
-            replies = await self._connection.execute(commands, LEASE)
-        except (RedisError, OSError) as error:
+            while True:
+                try:
+                    await self._listing.refresh()
+                    for revision in self._events.retired():
+                        await self._redis.unlink(requests_key(revision))
+                    if self._connection is None:
+                        self._connection = await PipelineConnection.open(self._redis, LEASE, self._close)
+                except (RedisError, OSError) as error:
+                    self._close(error)
+                    await self._disconnect()
+                else:
+                    self._reopen()
+                    await self._closed_within(LEASE / 2)
+                if not self.open:
+                    await asyncio.sleep(RETRY)
+        finally:
             await self._disconnect()
-            self._close(error)
-            self._events.unwritten(appends)
-            return
+
+    def _appended(self, entries: Sequence[Posted], answers: Sequence[Any]) -> None:
         written, refused = [], []
-        for entry, reply in zip(appends, replies[: len(appends)], strict=True):
-            if isinstance(reply, Exception):
-                refused.append((entry, reply))
+        for entry, answer in zip(entries, answers, strict=True):
+            if isinstance(answer, Exception):
+                refused.append(entry)
+                error = answer
             else:
-                entry.id = reply
+                entry.id = answer
                 written.append(entry)
         self._events.written(written)
         if refused:
             # Out of memory, or read-only: Redis answers, but takes nothing; as good as closed for new entries.
-            self._close(refused[0][1])
-            self._events.unwritten([entry for entry, _ in refused])
+            self._close(error)
+            self._events.unwritten(refused)
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -138,6 +122,8 @@ class Stream:
             kind = "refuses entries" if isinstance(error, ResponseError) else "does not answer"
             self._log.warning(f"redis {kind}; calls wait in memory", error=str(error))
         self._closed.set()
+        if self._connection is not None and self._connection.broken:
+            self._connection = None
 
     def _reopen(self) -> None:
         if not self.open:
@@ -151,3 +137,7 @@ class Stream:
                 await self._closed.wait()
         except TimeoutError:
             return
+
+
+def _ignore(_answers: Sequence[Any]) -> None:
+    """An entry that is gone already is as good."""

@@ -1,58 +1,97 @@
 """The server's span of an inference call, and the context that travels with the request.
 
-A call that is not sampled costs one look into its metadata, or one draw of the sampler where it brings no context.
+A sampled call is a block of its own. A call that is not costs nothing: calls that bring no context are counted until
+the next one that is to be sampled.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import math
+from collections.abc import Sequence
+from random import Random
 
-import grpc.aio
 from opentelemetry import propagate, trace
 
 from nnpm.errors import NnpmError
+from nnpm_scheduler.dispatch.call import METADATA, TRACEPARENT, Calls
 
-Context = grpc.aio.ServicerContext[Any, Any]
-
-TRACEPARENT = "traceparent"
 _SAMPLED = 1
+
+
+class CallSpan:
+    """The span of one call. `traceparent` is its context for the queue entry; `span` is None where spans go nowhere."""
+
+    __slots__ = ("_span", "traceparent")
+
+    def __init__(self, traceparent: str, span: trace.Span | None) -> None:
+        self.traceparent = traceparent
+        self._span = span
+
+    def end(self, error: NnpmError | None = None) -> None:
+        """The call is answered, or failed."""
+        if self._span is None:
+            return
+        if error is not None:
+            self._span.set_attribute("nnpm.reason", error.reason)
+            self._span.set_status(trace.StatusCode.ERROR, error.message)
+        self._span.end()
 
 
 class CallTracer:
     """Opens a span for each sampled call.
 
     Args:
-        tracer: None where spans go nowhere: then a sampled caller's context is passed on as it came.
+        tracer: samples every root span; None where spans go nowhere: a sampled caller's context is then passed on as
+            it came.
+        sample_ratio: share of the calls without a context of their own that are sampled.
+        random: decides which.
     """
 
-    def __init__(self, tracer: trace.Tracer | None) -> None:
+    def __init__(self, tracer: trace.Tracer | None, sample_ratio: float, random: Random) -> None:
         self._tracer = tracer
+        self._ratio = sample_ratio if tracer is not None else 0.0
+        self._random = random
+        self._unsampled = self._draw()
 
-    @contextmanager
-    def span(self, method: str, context: Context) -> Iterator[str]:
-        """The traceparent for the queue entry: empty when the call is not sampled."""
-        metadata = context.invocation_metadata() or ()
-        came = next((_text(value) for key, value in metadata if key == TRACEPARENT), "")
-        if self._tracer is None or (came and not _sampled(came)):
-            yield came if _sampled(came) else ""
-            return
-        parent = propagate.extract({key: _text(value) for key, value in metadata}) if came else None
-        span = self._tracer.start_span(f"inference.GRPCInferenceService/{method}", parent, trace.SpanKind.SERVER)
-        if not span.is_recording():
-            yield ""
-            return
-        span.set_attribute("rpc.system", "grpc")
-        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-            carrier: dict[str, str] = {}
-            propagate.inject(carrier)
-            yield carrier.get(TRACEPARENT, "")
+    def begin(self, calls: Calls) -> Sequence[tuple[Calls, CallSpan | None]]:
+        """The block, cut so that each sampled call is alone with its span."""
+        came = calls.metadata[TRACEPARENT]
+        if came:
+            return [(calls, self._open(calls) if _sampled(came) else None)]
+        if len(calls) <= self._unsampled:
+            self._unsampled -= len(calls)
+            return ((calls, None),)
+        parts: list[tuple[Calls, CallSpan | None]] = []
+        while len(calls) > self._unsampled:
+            if self._unsampled:
+                parts.append((calls.split(int(self._unsampled)), None))
+            self._unsampled = self._draw()
+            if len(calls) == 1:
+                return [*parts, (calls, self._open(calls))]
+            one = calls.split(1)
+            parts.append((one, self._open(one)))
+        self._unsampled -= len(calls)
+        return [*parts, (calls, None)]
 
-    def failed(self, error: NnpmError) -> None:
-        """Notes on the current span why its call failed."""
-        span = trace.get_current_span()
-        if span.is_recording():
-            span.set_attribute("nnpm.reason", error.reason)
-            span.set_status(trace.StatusCode.ERROR, error.message)
+    def _draw(self) -> float:
+        """How many calls pass before the next sampled one (geometric distribution)."""
+        if self._ratio <= 0:
+            return math.inf
+        if self._ratio >= 1:
+            return 0
+        return int(math.log(1.0 - self._random.random()) / math.log(1.0 - self._ratio))
+
+    def _open(self, calls: Calls) -> CallSpan:
+        carrier = dict(zip(METADATA, calls.metadata, strict=True))
+        if self._tracer is None:
+            return CallSpan(calls.metadata[TRACEPARENT], None)
+        span = self._tracer.start_span(
+            f"inference.GRPCInferenceService/{calls.method}",
+            propagate.extract({key: value for key, value in carrier.items() if value}),
+            trace.SpanKind.SERVER,
+            attributes={"rpc.system": "grpc"},
+        )
+        injected: dict[str, str] = {}
+        propagate.inject(injected, trace.set_span_in_context(span))
+        return CallSpan(injected.get("traceparent", ""), span)
 
 
 def _sampled(traceparent: str) -> bool:
@@ -62,7 +101,3 @@ def _sampled(traceparent: str) -> bool:
         return bool(int(flags, 16) & _SAMPLED)
     except ValueError:
         return False
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode("ascii", "replace")

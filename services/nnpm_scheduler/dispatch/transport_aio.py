@@ -1,21 +1,23 @@
-"""The grpc.aio transport: ModelInfer and ModelStreamInfer as raw bytes, a turn's calls handed over in one list.
+"""The grpc.aio transport: ModelInfer and ModelStreamInfer as raw bytes, a turn's calls handed over in blocks.
 
-gRPC parses nothing here and nothing is parsed twice; only errors, which are rare, build a status.
+It is there on every machine; the native one (transport_native.py) does the same, faster. Only errors, which are rare,
+build a status.
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
+import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from nnpm.api.inference import inference_pb2
-from nnpm.errors import NnpmError
-from nnpm.rpc.status import abort
-from nnpm_scheduler.dispatch.call import Answer, Call, Outcome
-from nnpm_scheduler.dispatch.tracing import CallTracer
+from nnpm.rpc.status import DETAILS_KEY
+from nnpm_scheduler.dispatch.call import METADATA, TRACEPARENT, Raw
+from nnpm_scheduler.dispatch.held import Held
+from nnpm_scheduler.dispatch.plain import Plain, split
 from nnpm_scheduler.dispatch.turn import Dispatch
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -23,82 +25,215 @@ Context = grpc.aio.ServicerContext[Any, Any]
 MOST_IN_STREAM = 1_024
 """Requests of one stream that may be unanswered; further ones are left unread."""
 
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a call fails with: a status, and what a stream's message says of it."""
+
+    code: int
+    message: str
+    details: bytes
+    streamed: str
+
+
+Outcome = bytes | Failure
+"""The serialised ModelInferResponse, or what the call fails with."""
+
 
 @dataclass(slots=True, eq=False)
-class AioCall(Call):
-    """A call that a coroutine waits for."""
+class AioCall:
+    """A call that a coroutine waits for. `place` is its block's number and its offset, once it is in flight."""
 
-    outcome: asyncio.Future[Outcome] = field(kw_only=True)
+    body: bytes
+    plain: Plain | None
+    timeout: float | None
+    metadata: tuple[str, ...]
+    method: str
+    outcome: asyncio.Future[Outcome]
+    place: tuple[int, int] | None = None
+
+    @property
+    def block(self) -> object:
+        """Calls with an equal one may share a block. Time-outs within a thousandth of each other count as equal."""
+        if self.plain is None or self.metadata[TRACEPARENT]:
+            return self
+        timeout = None if self.timeout is None else _rounded(self.timeout)
+        return self.plain.header, timeout, self.metadata, self.method
+
+    @property
+    def id(self) -> str:
+        """The client's request id."""
+        if self.plain is not None:
+            return self.plain.id
+        try:
+            return inference_pb2.ModelInferRequest.FromString(self.body).id
+        except DecodeError:
+            return ""
+
+    def finish(self, outcome: Outcome) -> int:
+        """1 if somebody waited for it, else 0."""
+        if self.outcome.done():
+            return 0
+        self.outcome.set_result(outcome)
+        return 1
+
+
+class AioCalls:
+    """See `nnpm_scheduler.dispatch.call.Calls`."""
+
+    def __init__(self, calls: list[AioCall]) -> None:
+        self._calls = calls
+        first = calls[0]
+        self.header = first.plain.header if first.plain is not None else b""
+        self.metadata = first.metadata
+        self.method = first.method
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @property
+    def timeout(self) -> float | None:
+        """The shortest of the block's."""
+        timeouts = [call.timeout for call in self._calls if call.timeout is not None]
+        return min(timeouts) if timeouts else None
+
+    @property
+    def size(self) -> int:
+        """Bytes of all bodies."""
+        return sum([len(call.body) for call in self._calls])
+
+    def body(self) -> bytes:
+        """The first call's."""
+        return self._calls[0].body
+
+    def raw(self) -> list[bytes]:
+        """For each raw input the bytes of all calls."""
+        plains = [(call.body, call.plain.spans) for call in self._calls if call.plain is not None]
+        count = len(plains[0][1]) if plains else 0
+        return [b"".join([body[slice(*spans[index])] for body, spans in plains]) for index in range(count)]
+
+    def split(self, count: int, /) -> "AioCalls":
+        """Takes the first `count` calls off."""
+        first, self._calls = self._calls[:count], self._calls[count:]
+        return AioCalls(first)
+
+    def fly(self, number: int, nonce: int, /) -> None:
+        """Remembers the calls' places, for `cancel`. The nonce is looked at by the dispatch core."""
+        del nonce
+        for offset, call in enumerate(self._calls):
+            call.place = (number, offset)
+
+    def claimable(self, whole: bool, /) -> None:
+        """Bodies are kept anyway, and the dispatch core redeems them."""
+
+    def live(self) -> list[int]:
+        """Offsets of the calls that somebody waits for."""
+        return [offset for offset, call in enumerate(self._calls) if not call.outcome.done()]
+
+    def single(self, offset: int, /) -> "AioCalls":
+        """One call, as a block."""
+        if self._calls[offset].outcome.done():
+            raise ValueError(offset)
+        return AioCalls([self._calls[offset]])
+
+    def answer(self, offset: int, count: int, head: bytes, raw: Raw, /) -> int:
+        """Cuts the replies apart, and gives each call its own."""
+        answered = 0
+        strides = [len(data) // count for data in raw]
+        prefixes = [b"\x32" + _varint(stride) for stride in strides]
+        for index, call in enumerate(self._calls[offset : offset + count]):
+            parts: list[bytes | memoryview] = [_id_field(call.id), head]
+            for data, stride, prefix in zip(raw, strides, prefixes, strict=True):
+                parts += (prefix, data[index * stride : (index + 1) * stride])
+            answered += call.finish(b"".join(parts))
+        return answered
+
+    def fail(self, code: int, message: str, details: bytes, streamed: str, /) -> int:
+        """Fails what is live."""
+        failure = Failure(code, message, details, streamed)
+        return sum([call.finish(failure) for call in self._calls])
 
 
 class AioTransport:
     """Both inference methods over one dispatch core."""
 
-    def __init__(self, dispatch: Dispatch, tracer: CallTracer) -> None:
+    def __init__(self, dispatch: Dispatch, held: Held) -> None:
         self._dispatch = dispatch
-        self._tracer = tracer
+        self._held = held
         self._arrived: list[AioCall] = []
-        self._abandoned: list[AioCall] = []
-
-    def answer(self, answers: Sequence[Answer]) -> None:
-        """Completes the calls' futures."""
-        for call, outcome in answers:
-            if isinstance(call, AioCall) and not call.outcome.done():
-                call.outcome.set_result(outcome)
+        self._abandoned: list[tuple[int, int]] = []
 
     async def infer(self, request: bytes, context: Context) -> bytes:
         """ModelInfer."""
-        with self._tracer.span("ModelInfer", context) as traceparent:
-            call = self._submit(request, _deadline(context), context.peer(), traceparent)
-            outcome = await self._outcome(call)
-            if isinstance(outcome, NnpmError):
-                self._tracer.failed(outcome)
-                await abort(context, outcome)
-            return outcome
+        call = self._call(request, context, "ModelInfer")
+        with self._held.hold(context.peer(), len(request)) as failure:
+            outcome: Outcome
+            if failure is None:
+                self._submit(call)
+                outcome = await self._outcome(call)
+            else:
+                outcome = Failure(*failure, "")
+        if isinstance(outcome, Failure):
+            await _abort(context, outcome)
+        return outcome
 
     async def stream_infer(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """ModelStreamInfer: many in flight, answers in the order of the requests, errors as messages in the stream."""
         unanswered: asyncio.Queue[AioCall | None] = asyncio.Queue(MOST_IN_STREAM)
-        with self._tracer.span("ModelStreamInfer", context) as traceparent:
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._read(requests, context, traceparent, unanswered))
-                    while (call := await unanswered.get()) is not None:
-                        await context.write(_streamed(call, await self._outcome(call)))
-            finally:
-                # A broken stream: whatever nobody will wait for any more leaves the queue at once.
-                for left in _drained(unanswered):
-                    self._abandon(left)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read(requests, context, unanswered))
+                while (call := await unanswered.get()) is not None:
+                    try:
+                        outcome = await self._outcome(call)
+                    finally:
+                        self._held.release(context.peer(), len(call.body))
+                    await context.write(_streamed(call, outcome))
+        finally:
+            # A broken stream: whatever nobody will wait for any more leaves the queue at once.
+            for left in _drained(unanswered):
+                self._held.release(context.peer(), len(left.body))
+                self._abandon(left)
 
     async def _read(
-        self,
-        requests: AsyncIterator[bytes],
-        context: Context,
-        traceparent: str,
-        unanswered: asyncio.Queue[AioCall | None],
+        self, requests: AsyncIterator[bytes], context: Context, unanswered: asyncio.Queue[AioCall | None]
     ) -> None:
-        peer, deadline = context.peer(), _deadline(context)
         async for request in requests:
-            call = self._submit(request, deadline, peer, traceparent)
+            call = self._call(request, context, "ModelStreamInfer")
+            failure = self._held.take(context.peer(), len(request))
+            if failure is None:
+                self._submit(call)
+            else:
+                call.finish(Failure(*failure, failure[1]))
             try:
                 await unanswered.put(call)
             except asyncio.CancelledError:
+                self._held.release(context.peer(), len(request))
                 self._abandon(call)
                 raise
         await unanswered.put(None)
 
-    def _submit(self, body: bytes, deadline: float | None, peer: str, traceparent: str) -> AioCall:
-        loop = asyncio.get_running_loop()
-        call = AioCall(body, deadline, peer, traceparent, outcome=loop.create_future())
+    def _call(self, body: bytes, context: Context, method: str) -> AioCall:
+        came = dict(context.invocation_metadata() or ())
+        metadata = tuple([_text(came.get(key, "")) for key in METADATA])
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        return AioCall(body, split(body), context.time_remaining(), metadata, method, future)
+
+    def _submit(self, call: AioCall) -> None:
         if not self._arrived:
             # Whatever arrives before the loop comes round again belongs to the same turn.
-            loop.call_soon(self._turn)
+            asyncio.get_running_loop().call_soon(self._turn)
         self._arrived.append(call)
-        return call
 
     def _turn(self) -> None:
-        calls, self._arrived = self._arrived, []
-        self._dispatch.take(calls)
+        arrived, self._arrived = self._arrived, []
+        blocks: dict[object, list[AioCall]] = {}
+        for call in arrived:
+            if not call.outcome.done():
+                blocks.setdefault(call.block, []).append(call)
+        self._dispatch.take(map(AioCalls, blocks.values()))
 
     async def _outcome(self, call: AioCall) -> Outcome:
         try:
@@ -108,34 +243,54 @@ class AioTransport:
             raise
 
     def _abandon(self, call: AioCall) -> None:
+        """Nobody waits for it. (The future that a cancelled coroutine awaited is cancelled with it.)"""
+        if call.outcome.done() and not call.outcome.cancelled():
+            return
+        call.outcome.cancel()
+        if call.place is None:
+            return
         if not self._abandoned:
             asyncio.get_running_loop().call_soon(self._cancel_abandoned)
-        self._abandoned.append(call)
+        self._abandoned.append(call.place)
 
     def _cancel_abandoned(self) -> None:
-        calls, self._abandoned = self._abandoned, []
-        self._dispatch.cancel(calls)
+        places, self._abandoned = self._abandoned, []
+        self._dispatch.cancel(places)
 
 
-def _deadline(context: Context) -> float | None:
-    remaining = context.time_remaining()
-    return None if remaining is None else time.monotonic() + remaining
+async def _abort(context: Context, failure: Failure) -> NoReturn:
+    await context.abort(_CODES[failure.code], failure.message, ((DETAILS_KEY, failure.details),))
+    raise AssertionError("abort returned")  # grpc's stubs do not know that it never does
 
 
-def _drained(queue: asyncio.Queue[AioCall | None]) -> list[AioCall]:
-    left = [queue.get_nowait() for _ in range(queue.qsize())]
-    return [call for call in left if call is not None]
+def _rounded(timeout: float) -> float:
+    """Cut to a thousandth of itself."""
+    step = 2.0 ** (int(timeout * 1e6).bit_length() - 11) / 1e6
+    return timeout // step * step
+
+
+def _drained(queue: asyncio.Queue[AioCall | None]) -> Iterator[AioCall]:
+    while not queue.empty():
+        call = queue.get_nowait()
+        if call is not None:
+            yield call
 
 
 def _streamed(call: AioCall, outcome: Outcome) -> bytes:
     """A serialised ModelStreamInferResponse; an error names its request by id alone, as Triton's does."""
-    if isinstance(outcome, NnpmError):
+    if isinstance(outcome, Failure):
         return inference_pb2.ModelStreamInferResponse(
-            error_message=f"{outcome.message} [{outcome.reason}]",
-            infer_response=inference_pb2.ModelInferResponse(id=call.id),
+            error_message=outcome.streamed, infer_response=inference_pb2.ModelInferResponse(id=call.id)
         ).SerializeToString()
     # Field 2, length-delimited: the reply's bytes go on untouched.
     return b"".join((b"\x12", _varint(len(outcome)), outcome))
+
+
+def _id_field(request_id: str) -> bytes:
+    if not request_id:
+        return b""
+    encoded = request_id.encode()
+    return b"\x1a" + _varint(len(encoded)) + encoded
 
 
 def _varint(value: int) -> bytes:
@@ -145,3 +300,7 @@ def _varint(value: int) -> bytes:
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("ascii", "replace")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from nnpm.api.worker.v1 import worker_pb2 as wire
-from nnpm.queue.entry import Request
+from nnpm.queue.entry import Block
 from nnpm.queue.keys import FIELD, GROUP, requests_key
 from support import models
 from support.processes import Process
 from support.redis_server import RedisServer
-from support.scheduler_double import Connected, SchedulerDouble
+from support.scheduler_double import Connected, SchedulerDouble, singles
 from support.waiting import eventually
 
 ONE = [("x", "FP32", (-1, 1)), ("y", "FP32", (-1, 1))]
@@ -31,7 +31,7 @@ async def serve(scheduler: SchedulerDouble, worker: Connected, revision: str = R
     await scheduler.serve(worker, files, ONE, revision, **manifest)
 
 
-async def answered(scheduler: SchedulerDouble, request: Request) -> float:
+async def answered(scheduler: SchedulerDouble, request: Block) -> float:
     return float((await scheduler.answer(request))["y"][0, 0])
 
 
@@ -96,6 +96,47 @@ async def test_one_deliver_carries_a_batch_with_its_figures(scheduler: Scheduler
     assert deliver.worker == worker.hello.incarnation
     assert deliver.scheduler == scheduler.incarnation
     assert all(reply.final for reply in deliver.replies)
+
+
+async def test_a_block_is_answered_as_a_block_and_each_request_is_its_own(
+    scheduler: SchedulerDouble, worker: Connected
+) -> None:
+    await serve(scheduler, worker, batch_axis=0)
+    block = scheduler.block([value(number) for number in range(16)])
+    other = scheduler.block([value(number) for number in range(16, 20)])
+    await scheduler.send(REVISION, block, other)
+    requests = [*singles(block), *singles(other)]
+    assert [await answered(scheduler, request) for request in requests] == list(range(20))
+    (deliver,) = scheduler.delivered
+    replies = sorted((reply.number, reply.offset, reply.count) for reply in deliver.replies)
+    assert replies == [(block.number, 0, 16), (other.number, 0, 4)]
+    assert (deliver.figures.requests, deliver.figures.rows) == (20, 20)
+    await eventually(lambda: scheduler.at_rest(REVISION), 5)
+
+
+async def test_a_block_is_run_one_by_one_where_joining_is_not_allowed(
+    scheduler: SchedulerDouble, worker: Connected
+) -> None:
+    await serve(scheduler, worker, batch_axis="none")
+    block = scheduler.block([value(number) for number in range(5)])
+    await scheduler.send(REVISION, block)
+    assert [await answered(scheduler, request) for request in singles(block)] == list(range(5))
+
+
+async def test_one_request_of_a_block_is_cancelled_and_its_neighbours_are_run(
+    scheduler: SchedulerDouble, worker: Connected
+) -> None:
+    await serve(scheduler, worker, batch_axis=0)
+    block = scheduler.block([value(number) for number in range(4)])
+    worker.down.put_nowait(wire.SessionResponse(cancel=wire.Cancel(numbers=[block.number + 2])))
+    marker = scheduler.block([value(9)])
+    await scheduler.send(REVISION, marker)
+    await answered(scheduler, marker)
+    await _heard(scheduler, worker)
+    await scheduler.send(REVISION, block)
+    requests = singles(block)
+    assert (await scheduler.error(requests.pop(2))).code == "CANCELLED"
+    assert [await answered(scheduler, request) for request in requests] == [0, 1, 3]
 
 
 async def test_a_cancelled_request_is_not_run(scheduler: SchedulerDouble, worker: Connected) -> None:
@@ -329,6 +370,14 @@ async def test_redis_restarts_and_everything_goes_on(
     await eventually(lambda: scheduler.send(REVISION, request), 5)
     assert await answered(scheduler, request) == pytest.approx(0.1)
     await eventually(lambda: scheduler.at_rest(REVISION), 5)
+
+
+async def _heard(scheduler: SchedulerDouble, worker: Connected) -> None:
+    """What was sent to the worker on its Session before has been read: Sessions keep their order."""
+    suspect = scheduler.request(value(0))
+    scheduler.wanted = True
+    await scheduler.send(REVISION, suspect, suspect=True)
+    await answered(scheduler, suspect)
 
 
 async def _pending(scheduler: SchedulerDouble, revision: str) -> int:

@@ -9,12 +9,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from nnpm.api.inference.inference_pb2 import ModelInferRequest
-from nnpm.queue.entry import InputSpan, Layout
 from nnpm.tensors.datatypes import DATATYPES
 from support import models
 from support.processes import Process
 from support.reference import Reference, differences
-from support.scheduler_double import Connected, SchedulerDouble
+from support.scheduler_double import Connected, SchedulerDouble, singles
 from support.waiting import eventually
 
 LINEAR = [("x", "FP32", (-1, 4)), ("y", "FP32", (-1, 3))]
@@ -49,10 +48,10 @@ async def test_an_answer_equals_onnx_runtime_in_process_bit_for_bit(
     scheduler: SchedulerDouble, worker: Connected
 ) -> None:
     x = np.random.default_rng(1).standard_normal((3, 4), dtype=np.float32)
-    request = scheduler.request({"x": x}, id="call 7")
+    request = scheduler.request({"x": x})
     await scheduler.send("linear-1", request)
     response = await scheduler.response(request)
-    assert (response.model_name, response.model_version, response.id) == ("acme-tiny", "1.2.3", "call 7")
+    assert (response.model_name, response.model_version, response.id) == ("acme-tiny", "1.2.3", "")
     wanted = Reference(models.linear().SerializeToString()).run({"x": x})
     assert not differences(wanted, await scheduler.answer(request))
     await eventually(lambda: scheduler.at_rest("linear-1"), 5, what="the entry is deleted and acknowledged")
@@ -60,18 +59,29 @@ async def test_an_answer_equals_onnx_runtime_in_process_bit_for_bit(
 
 async def test_a_layout_and_a_full_parse_give_the_same_answer(scheduler: SchedulerDouble, worker: Connected) -> None:
     x = np.random.default_rng(2).standard_normal((1, 4), dtype=np.float32)
-    parsed = scheduler.request({"x": x}, id="a")
-    assert parsed.body is not None
-    span = InputSpan("x", "FP32", (1, 4), parsed.body.index(x.tobytes()), 16)
-    sliced = scheduler.request_of(parsed.body, layout=Layout("acme-tiny", "a", (span,), ("y",)))
+    parsed, sliced = scheduler.request({"x": x}, whole=True), scheduler.request({"x": x})
+    assert (parsed.layout, sliced.layout is None) == (None, False)
     await scheduler.send("linear-1", parsed)
     await scheduler.send("linear-1", sliced)
     assert await scheduler.response(parsed) == await scheduler.response(sliced)
 
 
-async def test_a_claimed_body_is_redeemed(scheduler: SchedulerDouble, worker: Connected) -> None:
+async def test_the_requests_of_a_block_get_the_answers_that_they_would_get_alone(
+    scheduler: SchedulerDouble, worker: Connected
+) -> None:
+    random = np.random.default_rng(6)
+    inputs = [{"x": random.standard_normal((rows, 4), dtype=np.float32)} for rows in [2] * 20 + [1] * 5]
+    blocks = [scheduler.block(inputs[:20]), scheduler.block(inputs[20:])]
+    await scheduler.send("linear-1", *blocks)
+    reference = Reference(models.linear().SerializeToString())
+    for each, request in zip(inputs, [*singles(blocks[0]), *singles(blocks[1])], strict=True):
+        assert not differences(reference.run(each), await scheduler.answer(request))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_claimed_request_is_redeemed(scheduler: SchedulerDouble, worker: Connected, whole: bool) -> None:
     x = np.random.default_rng(3).standard_normal((200_000, 4), dtype=np.float32)
-    request = scheduler.request({"x": x}, claimed=True)
+    request = scheduler.request({"x": x}, claimed=True, whole=whole)
     await scheduler.send("linear-1", request)
     wanted = Reference(models.linear().SerializeToString()).run({"x": x})
     assert not differences(wanted, await scheduler.answer(request))

@@ -8,7 +8,7 @@ import pytest
 
 from nnpm.api.inference.inference_pb2 import ModelInferRequest, ModelInferResponse
 from nnpm.errors import InvalidArgument
-from nnpm.queue.entry import Request
+from nnpm.queue.entry import Block, InputSpec, Layout
 from nnpm_worker.batching import BatchPlan
 from nnpm_worker.execution import BatchResult, Execution
 from nnpm_worker.replies import ReplyWriter
@@ -38,11 +38,23 @@ class Doubling:
 
 
 def job(*rows: float, deadline_ns: int | None = None) -> Job:
+    """A request that has to be parsed."""
     message = ModelInferRequest(model_name="m", id=str(rows))
     message.inputs.add(name="x", datatype="FP32", shape=[len(rows), 1])
     message.raw_input_contents.append(np.array(rows, np.float32).tobytes())
+    return _job(Block(0, 0, 1, 0, 0, body=message.SerializeToString()), deadline_ns)
+
+
+def block(*requests: Sequence[float], datatype: str = "FP32") -> Job:
+    """Requests of as many rows each, with a layout."""
+    raw = np.array(requests, np.float32 if datatype == "FP32" else np.uint8).tobytes()
+    layout = Layout("m", (InputSpec("x", datatype, (len(requests[0]), 1)),), (), len(raw) // len(requests))
+    return _job(Block(10, 0, len(requests), 0, 0, layout, (raw,)))
+
+
+def _job(block: Block, deadline_ns: int | None = None) -> Job:
     now = time.monotonic_ns()
-    return Job(Request(0, 0, 0, 0, message.SerializeToString()), now, deadline_ns or now + SOON, now)
+    return Job(block, now, deadline_ns or now + SOON, now)
 
 
 def run(model: Doubling, *jobs: Job, rows: int = 64) -> BatchResult:
@@ -50,16 +62,23 @@ def run(model: Doubling, *jobs: Job, rows: int = 64) -> BatchResult:
 
 
 def answers(result: BatchResult, jobs: Sequence[Job]) -> list[list[float] | str]:
-    by_job = {outcome.job: outcome for outcome in result.outcomes}
-    found: list[list[float] | str] = []
-    for each in jobs:
-        outcome = by_job[each]
-        if outcome.error is not None:
-            found.append(outcome.error.reason)
-        else:
-            response = ModelInferResponse.FromString(outcome.body or b"")
-            found.append(np.frombuffer(response.raw_output_contents[0], np.float32).tolist())
-    return found
+    """One answer a request, in order."""
+    found: dict[tuple[Job, int], list[float] | str] = {}
+    for outcome in result.outcomes:
+        for index in range(outcome.count):
+            place = outcome.job, outcome.offset + index
+            assert place not in found, "a request has two outcomes"
+            if outcome.error is not None:
+                found[place] = outcome.error.reason
+                continue
+            assert outcome.written is not None
+            (raw,) = outcome.written.raw
+            stride = len(raw) // outcome.count
+            own = bytes(raw[index * stride : (index + 1) * stride])
+            response = ModelInferResponse.FromString(outcome.written.head)
+            assert response.outputs[0].shape[0] * 4 == len(own)
+            found[place] = np.frombuffer(own, np.float32).tolist()
+    return [found[job, offset] for job in jobs for offset in range(job.block.count)]
 
 
 def test_jobs_are_joined_and_each_gets_its_own_rows() -> None:
@@ -110,7 +129,7 @@ def test_the_plan_bounds_a_run(rows: int) -> None:
 def test_expired_and_cancelled_jobs_are_not_run() -> None:
     model = Doubling()
     expired, cancelled, good = job(1, deadline_ns=1), job(2), job(3)
-    cancelled.cancelled = True
+    cancelled.cancelled.add(0)
     jobs = [expired, cancelled, good]
     assert answers(run(model, *jobs), jobs) == ["DEADLINE_EXCEEDED", "CALL_CANCELLED", [6]]
     assert model.runs == [1]
@@ -120,7 +139,7 @@ def test_a_job_cancelled_while_others_run_is_not_begun() -> None:
     jobs = [job(1), job(2)]
 
     def cancel_the_second(x: np.ndarray) -> None:
-        jobs[1].cancelled = True
+        jobs[1].cancelled.add(0)
 
     model = Doubling(cancel_the_second)
     assert answers(run(model, *jobs, rows=1), jobs) == [[2], "CALL_CANCELLED"]
@@ -138,3 +157,49 @@ def test_no_outcome_is_lost_whatever_the_mixture() -> None:
     result = run(Doubling(), *jobs, rows=8)
     assert len(result.outcomes) == 50
     assert answers(result, jobs) == [[2.0 * number] * (number % 4) for number in range(50)]
+
+
+def test_the_requests_of_a_block_run_together_and_each_gets_its_own() -> None:
+    model, jobs = Doubling(), [block([1, 2], [3, 4], [5, 6]), job(7)]
+    result = run(model, *jobs)
+    assert answers(result, jobs) == [[2, 4], [6, 8], [10, 12], [14]]
+    assert model.runs == [7]
+    assert len(result.outcomes) == 2, "a block's replies are one outcome"
+    assert result.figures.requests == 4
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 64])
+def test_a_block_that_does_not_fit_a_run_is_cut(rows: int) -> None:
+    model, jobs = Doubling(), [block(*([float(number)] for number in range(11)))]
+    assert answers(run(model, *jobs, rows=rows), jobs) == [[2.0 * number] for number in range(11)]
+    assert max(model.runs) <= rows
+    assert sum(model.runs) == 11
+
+
+def test_cancelled_requests_of_a_block_are_left_out() -> None:
+    model, jobs = Doubling(), [block([1], [2], [3], [4])]
+    jobs[0].cancelled |= {0, 2}
+    assert answers(run(model, *jobs), jobs) == ["CALL_CANCELLED", [4], "CALL_CANCELLED", [8]]
+    assert sum(model.runs) == 2
+
+
+def test_a_request_of_a_block_that_fails_the_batch_fails_alone() -> None:
+    def refuse_thirteen(x: np.ndarray) -> None:
+        if (x == 13).any():
+            raise InvalidArgument("RUNTIME_REFUSED", "not that number")
+
+    jobs = [block([1], [13], [2])]
+    assert answers(run(Doubling(refuse_thirteen), *jobs), jobs) == [[2], "RUNTIME_REFUSED", [4]]
+
+
+def test_a_request_of_a_block_with_bad_contents_fails_alone() -> None:
+    jobs = [block([1], [2], [0], datatype="BOOL")]
+    result = run(Doubling(lambda x: x.astype(np.float32)), *jobs)
+    assert answers(result, jobs) == [[1], "INVALID_CONTENTS", [0]]
+
+
+def test_an_expired_block_is_not_run() -> None:
+    model, jobs = Doubling(), [block([1], [2])]
+    jobs[0].deadline_ns = 1
+    assert answers(run(model, *jobs), jobs) == ["DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"]
+    assert model.runs == []

@@ -1,12 +1,12 @@
-from nnpm.queue.entry import Entry, Request
+from nnpm.queue.entry import Block, Entry
 from nnpm_worker.hands import Hands, Held, HeldState
 from nnpm_worker.requests import Job
 
 
-def held(entry_id: bytes, *numbers: int, revision: str = "r", scheduler: str = "s") -> Held:
-    requests = tuple(Request(number, 0, 0, 0, b"body") for number in numbers)
-    jobs = [Job(request, 0, 0, 0) for request in requests]
-    return Held(revision, entry_id, Entry(scheduler, "unix:/x", requests), jobs, HeldState.WAITING)
+def held(entry_id: bytes, *numbers: int, revision: str = "r", scheduler: str = "s", count: int = 1) -> Held:
+    blocks = tuple(Block(number, 0, count, 0, 0, body=b"body") for number in numbers)
+    jobs = [Job(block, 0, 0, 0) for block in blocks]
+    return Held(revision, entry_id, Entry(scheduler, "unix:/x", blocks), jobs, HeldState.WAITING)
 
 
 def test_an_entry_stays_in_hand_until_its_acknowledgement_is_answered() -> None:
@@ -50,7 +50,7 @@ def test_a_cancellation_finds_its_request_before_and_after_it_comes() -> None:
     hands.add(entry)
     hands.cancel("s", [3])
     hands.cancel("another", [1])
-    assert [job.cancelled for job in entry.jobs] == [False, True, True]
+    assert [job.cancelled for job in entry.jobs] == [set(), {0}, {0}]
 
 
 def test_early_cancellations_are_bounded() -> None:
@@ -58,7 +58,7 @@ def test_early_cancellations_are_bounded() -> None:
     hands.cancel("s", range(20_000))
     entry = held(b"1-0", 0, 19_999)
     hands.add(entry)
-    assert [job.cancelled for job in entry.jobs] == [False, True]
+    assert [job.cancelled for job in entry.jobs] == [set(), {0}]
 
 
 def test_ids_with_nothing_behind_them_are_only_acknowledged() -> None:
@@ -77,3 +77,13 @@ def test_what_was_taken_back_is_forgotten_without_a_word() -> None:
     hands.forget(entry)
     assert len(hands) == 0
     assert hands.to_acknowledge() == {}
+
+
+def test_a_cancellation_finds_its_request_within_a_block() -> None:
+    hands = Hands()
+    hands.cancel("s", [11])
+    entry = held(b"1-0", 10, 20, count=10)
+    hands.add(entry)
+    hands.cancel("s", [19, 20, 29, 30])
+    assert [job.cancelled for job in entry.jobs] == [{1, 9}, {0, 9}]
+    assert hands.requests == 20

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from nnpm.api.worker.v1.envelope_pb2 import Envelope
-from nnpm.queue.entry import Entry, Request, encode
+from nnpm.queue.entry import Block, Encoder, Entry
 from nnpm_worker.hands import Hands, HeldState
 from nnpm_worker.intake import Intake
 from nnpm_worker.stream import Received
@@ -23,8 +23,8 @@ class Mesh:
         self.intake = Intake(self.hands, self.offsets.get, lambda scheduler, _address: scheduler in self.gone)
 
     def read(self, scheduler: str = "known", entry_id: bytes = b"1-0", **fields: int) -> Received:
-        request = Request(1, 2, fields.get("deadline_ns", 0), fields.get("admitted_ns", 0), b"body")
-        return Received("r", entry_id, encode(Entry(scheduler, "unix:/x", (request,))))
+        block = Block(1, 2, 1, fields.get("deadline_ns", 0), fields.get("admitted_ns", 0), body=b"body")
+        return Received("r", entry_id, Encoder().encode(Entry(scheduler, "unix:/x", (block,))))
 
 
 @pytest.fixture

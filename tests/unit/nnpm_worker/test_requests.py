@@ -3,8 +3,21 @@ import pytest
 
 from nnpm.api.inference.inference_pb2 import ModelInferRequest
 from nnpm.errors import InvalidArgument
-from nnpm.queue.entry import InputSpan, Layout
-from nnpm_worker.requests import decode_call
+from nnpm.queue.entry import Block, InputSpec, Layout
+from nnpm_worker.requests import Job, decode
+
+
+def job(block: Block) -> Job:
+    return Job(block, 0, 0, 0)
+
+
+def parsed(body: bytes) -> Job:
+    return job(Block(1, 2, 1, 0, 0, body=body))
+
+
+def sliced(raw: bytes, datatype: str = "FP32", shape: tuple[int, ...] = (1,), count: int = 1) -> Job:
+    layout = Layout("acme/tiny@^1", (InputSpec("x", datatype, shape),), ("y",), len(raw) // count)
+    return job(Block(1, 2, count, 0, 0, layout, (raw,)))
 
 
 def body(content: bytes = b"\x00\x00\x80\x3f") -> bytes:
@@ -14,43 +27,67 @@ def body(content: bytes = b"\x00\x00\x80\x3f") -> bytes:
     return message.SerializeToString()
 
 
-def test_a_sliced_and_a_parsed_body_are_the_same_call() -> None:
-    content = body()
-    layout = Layout("acme/tiny@^1", "7", (InputSpan("x", "FP32", (1,), len(content) - 4, 4),), ("y",))
-    parsed, sliced = decode_call(content, None), decode_call(content, layout)
-    assert (parsed.outputs, parsed.model_name, parsed.id) == (sliced.outputs, sliced.model_name, sliced.id)
-    assert np.array_equal(parsed.inputs["x"], sliced.inputs["x"])
+def test_a_sliced_and_a_parsed_request_are_the_same() -> None:
+    (((one,), _), ((other,), _)) = decode(parsed(body())), decode(sliced(b"\x00\x00\x80\x3f"))
+    assert (one.outputs, one.model_name, one.count) == (other.outputs, other.model_name, other.count)
+    assert np.array_equal(one.inputs["x"], other.inputs["x"])
 
 
 def test_slicing_copies_nothing() -> None:
-    content = body()
-    layout = Layout("m", "", (InputSpan("x", "UINT8", (4,), len(content) - 4, 4),), ())
-    assert decode_call(content, layout).inputs["x"].base is not None
+    ((piece,), _) = decode(sliced(bytes(8), "UINT8", (4,), count=2))
+    assert piece.inputs["x"].shape == (2, 4)
+    assert piece.inputs["x"].base is not None
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff\xff", b"\x0a\xff"])
 def test_bytes_that_are_no_message_are_refused(content: bytes) -> None:
-    with pytest.raises(InvalidArgument) as error:
-        decode_call(content, None)
-    assert error.value.reason == "MALFORMED_REQUEST"
-
-
-def test_a_span_beyond_the_body_is_refused() -> None:
-    content = body()
-    with pytest.raises(InvalidArgument) as error:
-        decode_call(content, Layout("m", "", (InputSpan("x", "FP32", (1,), len(content) - 2, 4),), ()))
-    assert error.value.reason == "TENSOR_SIZE_MISMATCH"
+    pieces, (fault,) = decode(parsed(content))
+    assert not pieces
+    assert (fault.offset, fault.error.reason) == (0, "MALFORMED_REQUEST")
 
 
 @pytest.mark.parametrize(
     ("datatype", "shape", "raw", "reason"),
-    [("BOOL", (2,), b"\x01\x02", "INVALID_CONTENTS"), ("FP32", (1 << 32, 1 << 32, 0), b"", "INVALID_SHAPE")],
+    [
+        ("FP32", (1,), b"\0\0", "TENSOR_SIZE_MISMATCH"),
+        ("BOOL", (2,), b"\x01\x02", "INVALID_CONTENTS"),
+        ("FP32", (1 << 32, 1 << 32, 0), b"", "INVALID_SHAPE"),
+    ],
 )
-def test_what_is_wrong_with_a_sliced_tensor_names_the_tensor(
-    datatype: str, shape: tuple[int, ...], raw: bytes, reason: str
-) -> None:
-    content = body(raw)
-    layout = Layout("m", "", (InputSpan("mask", datatype, shape, len(content) - len(raw), len(raw)),), ())
-    with pytest.raises(InvalidArgument, match="mask") as error:
-        decode_call(content, layout)
-    assert error.value.reason == reason
+def test_what_is_wrong_with_a_tensor_names_it(datatype: str, shape: tuple[int, ...], raw: bytes, reason: str) -> None:
+    pieces, (fault,) = decode(sliced(raw, datatype, shape))
+    assert not pieces
+    assert fault.error.reason == reason
+    assert "x" in fault.error.message
+
+
+def test_one_requests_fault_is_not_its_neighbours() -> None:
+    pieces, faults = decode(sliced(b"\1\2\0", "BOOL", (1,), count=3))
+    assert [(piece.offset, piece.count) for piece in pieces] == [(0, 1), (2, 1)]
+    assert [(fault.offset, fault.error.reason) for fault in faults] == [(1, "INVALID_CONTENTS")]
+
+
+def test_cancelled_requests_are_cut_out() -> None:
+    cancelled = sliced(bytes(range(6)), "UINT8", (1,), count=6)
+    cancelled.cancelled |= {0, 3}
+    pieces, _ = decode(cancelled)
+    assert [(piece.offset, piece.inputs["x"].ravel().tolist()) for piece in pieces] == [(1, [1, 2]), (4, [4, 5])]
+
+
+def test_redeemed_bytes_are_cut_by_input() -> None:
+    layout = Layout("m", (InputSpec("a", "UINT8", (3,)), InputSpec("b", "INT16", (1,))), (), 5)
+    claimed = job(Block(1, 2, 1, 0, 0, layout, claim_size=5))
+    assert not claimed.complete
+    claimed.redeemed(b"\1\2\3\4\0")
+    ((piece,), _) = decode(claimed)
+    assert piece.inputs["a"].tolist() == [[1, 2, 3]]
+    assert piece.inputs["b"].tolist() == [[4]]
+    with pytest.raises(InvalidArgument):
+        claimed.redeemed(b"\1\2")
+
+
+def test_a_redeemed_body_is_parsed() -> None:
+    claimed = job(Block(1, 2, 1, 0, 0, claim_size=99))
+    claimed.redeemed(body())
+    ((piece,), _) = decode(claimed)
+    assert piece.inputs["x"].tolist() == [[1.0]]

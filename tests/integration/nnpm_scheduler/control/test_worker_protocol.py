@@ -75,7 +75,7 @@ async def test_replies_for_another_incarnation_are_refused(mesh_port) -> None:
 
 async def test_replies_that_nobody_waits_for_are_dropped(mesh_port, connect) -> None:
     worker = await connect()
-    reply = pb.Reply(number=1, nonce=2, body=b"late", final=True)
+    reply = pb.Reply(number=1, nonce=2, count=1, head=b"late", final=True)
     request = pb.DeliverRequest(worker="i", scheduler=worker.welcome.scheduler, revision="r", replies=[reply])
     assert (await mesh_port.Deliver(request)).completed == 0
 

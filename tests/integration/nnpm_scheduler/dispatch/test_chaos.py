@@ -11,9 +11,8 @@ import grpc
 import pytest
 
 from nnpm.api.inference import inference_pb2 as pb
-from nnpm.queue import entry
 from nnpm.rpc.status import from_call
-from support.front import Front, HandWorker, echo, echo_request, running_front
+from support.front import Answer, Asked, Front, HandWorker, echo, echo_request, running_front
 from support.redis_server import RedisServer
 from support.waiting import eventually
 
@@ -22,9 +21,9 @@ ENDS = {"answered", "cancelled", "DEADLINE_EXCEEDED", "QUEUE_UNAVAILABLE", "POIS
 """A suspect whose lone run is hit by a second kill is poison, falsely: kills are more frequent here than in life."""
 
 
-async def slowly(request: entry.Request, body: bytes) -> bytes:
+async def slowly(asked: Asked) -> Answer:
     await asyncio.sleep(0.002)
-    return await echo(request, body)
+    return await echo(asked)
 
 
 async def one_call(front: Front, number: int, dice: random.Random, ends: Counter[int], outcomes: Counter[str]) -> None:

@@ -5,7 +5,7 @@ import asyncio
 from nnpm.queue import entry
 from nnpm.queue.keys import FIELD, GROUP, requests_key
 from nnpm.queue.schedulers import LiveScheduler, SchedulerListing
-from support.front import Front, HandWorker, echo_request, running_front
+from support.front import Answer, Asked, Front, HandWorker, echo_request, running_front
 from support.waiting import eventually
 
 KEY = requests_key("acme-echo.1")
@@ -15,7 +15,7 @@ async def left_by_the_dead(front: Front, scheduler: str, *, body: bytes | None =
     """An entry that a worker without a Session has read."""
     if not await front.redis.exists(KEY):
         await front.redis.xgroup_create(KEY, GROUP, id="0", mkstream=True)
-    sent = entry.encode(entry.Entry(scheduler, "unix:/nowhere", ())) if body is None else body
+    sent = entry.Encoder().encode(entry.Entry(scheduler, "unix:/nowhere", ())) if body is None else body
     entry_id = await front.redis.xadd(KEY, {FIELD: sent})
     await front.redis.xreadgroup(GROUP, "dead", {KEY: ">"})
     return bytes(entry_id)
@@ -47,9 +47,9 @@ async def test_entries_of_another_living_scheduler_are_left_alone(redis_url: str
 async def test_what_a_living_worker_has_in_hand_is_left_alone(redis_url: str) -> None:
     release = asyncio.Event()
 
-    async def slow(request: entry.Request, body: bytes) -> bytes:
+    async def slow(asked: Asked) -> Answer:
         await release.wait()
-        return b""
+        return Answer(b"")
 
     async with running_front(redis_url) as front, HandWorker(front, slow) as worker:
         call = asyncio.create_task(front.infer(echo_request()))

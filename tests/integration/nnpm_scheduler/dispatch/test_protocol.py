@@ -13,10 +13,9 @@ from tritonclient.utils import InferenceServerException
 from nnpm.api.inference import inference_pb2 as pb
 from nnpm.api.inference import inference_pb2_grpc
 from nnpm.errors import NnpmError
-from nnpm.queue import entry
 from nnpm.rpc.status import from_call
 from nnpm_scheduler.dispatch.routes import DeploymentRoute, RouteTable
-from support.front import Front, HandWorker, echo, echo_request, revision, running_front, table
+from support.front import Answer, Asked, Front, HandWorker, echo, echo_request, revision, running_front, table
 from support.waiting import eventually
 
 
@@ -115,7 +114,7 @@ async def test_a_broken_stream_takes_its_calls_out_of_the_queue(redis_url: str) 
         stream = stub.ModelStreamInfer(timeout=30)
         for n in range(5):
             await stream.write(pb.ModelInferRequest.FromString(echo_request(id=str(n))))
-        await eventually(lambda: len(front.inflight) == 5)
+        await eventually(lambda: front.calls() == 5)
         stream.cancel()
         await eventually(front.at_rest)
 
@@ -226,10 +225,10 @@ async def test_bytes_that_are_no_protobuf_are_malformed(front: Front) -> None:
 async def test_a_call_keeps_the_revision_it_was_admitted_to(redis_url: str) -> None:
     started, release = asyncio.Event(), asyncio.Event()
 
-    async def slow(request: entry.Request, body: bytes) -> bytes:
+    async def slow(asked: Asked) -> Answer:
         started.set()
         await release.wait()
-        return await echo(request, body)
+        return await echo(asked)
 
     async with running_front(redis_url) as front, HandWorker(front, slow), HandWorker(front, echo, "acme-echo.2"):
         before = asyncio.create_task(front.infer(echo_request(id="before")))

@@ -10,21 +10,28 @@ import pytest
 
 from nnpm.api.inference import inference_pb2 as pb
 from nnpm.errors import NnpmError
-from nnpm.queue import entry
 from nnpm.rpc.status import from_call
-from support.front import Front, HandWorker, echo, echo_request, revision, running_front, table
+from support.front import (
+    Answer,
+    Asked,
+    Front,
+    HandWorker,
+    echo,
+    echo_request,
+    never,
+    revision,
+    running_front,
+    table,
+)
 from support.redis_server import RedisServer
 from support.waiting import eventually
 
-
-async def never(request: entry.Request, body: bytes) -> bytes:
-    """Has the request in hand for ever."""
-    await asyncio.Event().wait()
-    return b""
+KILLER = 666.0
+"""The first number in a request that a worker dies of."""
 
 
 def all_sent(front: Front, calls: int) -> bool:
-    return len(front.inflight) == calls
+    return front.calls() == calls
 
 
 async def answers_of(calls: list[asyncio.Task[bytes]]) -> list[str]:
@@ -47,18 +54,18 @@ async def test_a_request_that_kills_two_workers_is_poison_and_its_neighbours_are
     async with running_front(redis_url) as front:
         deaths: list[HandWorker] = []
 
-        async def handle(request: entry.Request, body: bytes) -> bytes:
-            if pb.ModelInferRequest.FromString(body).id == "killer":
+        async def handle(asked: Asked) -> Answer:
+            if asked.first == KILLER:
                 # The process dies: its Session breaks, nothing is answered.
                 deaths.append(workers[-1])
                 front.fleet.incarnations.discard(workers[-1].incarnation)
-                front.dispatch.worker_lost(workers[-1].incarnation)
+                front.dispatch.worker_lost()
                 await asyncio.Event().wait()
-            return await echo(request, body)
+            return await echo(asked)
 
         workers = [HandWorker(front, handle)]
         await workers[-1].__aenter__()
-        killer = asyncio.create_task(front.infer(echo_request(id="killer")))
+        killer = asyncio.create_task(front.infer(echo_request([KILLER, 0, 0])))
         neighbours = [asyncio.create_task(front.infer(echo_request(id=str(n)), timeout=20)) for n in range(5)]
         for _ in range(2):
             before = len(deaths)
@@ -79,15 +86,15 @@ async def test_a_request_that_kills_two_workers_is_poison_and_its_neighbours_are
 async def test_a_late_answer_of_a_worker_that_was_given_up_is_dropped(redis_url: str) -> None:
     wake = asyncio.Event()
 
-    async def frozen(request: entry.Request, body: bytes) -> bytes:
+    async def frozen(asked: Asked) -> Answer:
         await wake.wait()
-        return await echo(request, body)
+        return await echo(asked)
 
     async with running_front(redis_url) as front, HandWorker(front, frozen) as sleeper:
         call = asyncio.create_task(front.infer(echo_request(id="one")))
         await eventually(lambda: sleeper.seen)
         front.fleet.incarnations.discard(sleeper.incarnation)
-        front.dispatch.worker_lost(sleeper.incarnation)
+        front.dispatch.worker_lost()
         async with HandWorker(front):
             assert await answers_of([call]) == ["one"]
             wake.set()

@@ -4,37 +4,61 @@ import pytest
 
 from nnpm.api.worker.v1 import envelope_pb2
 from nnpm.errors import DataLoss, Unimplemented
-from nnpm.queue import entry
+from nnpm.queue.entry import FORMAT_VERSION, Block, Decoder, Encoder, Entry, InputSpec, Layout
 
-LAYOUT = entry.Layout(
-    "acme/tiny", "id-é", (entry.InputSpan("x", "FP32", (1, 3), 40, 12), entry.InputSpan("y", "INT8", (), 60, 1)), ("z",)
-)
+LAYOUT = Layout("acme/tiny", (InputSpec("x", "FP32", (1, 3)), InputSpec("é", "INT8", ())), ("z",), 13)
+
+
+def sent(*blocks: Block, suspect: bool = False) -> Entry:
+    return Entry("0123abcd", "unix:/run/mesh.sock", blocks, suspect)
 
 
 def test_a_whole_entry_survives_the_trip() -> None:
-    sent = entry.Entry(
-        "0123abcd",
-        "unix:/run/mesh.sock",
-        (
-            entry.Request(1, 2**64 - 1, 5_000, 4_000, b"body", 0, LAYOUT, "00-aa-bb-01"),
-            entry.Request(2, 0, 2**62, -1, None, 70_000_000),
-            entry.Request(3, 7, 1, 1, b""),
-        ),
+    entry = sent(
+        Block(1, 2**64 - 1, 2, 5_000, 4_000, LAYOUT, (bytes(24), b"ab")),
+        Block(3, 0, 1, 2**62, -1, None, (), b"body", 0, "00-aa-bb-01"),
+        Block(4, 7, 1, 1, 1, LAYOUT, (), b"", 70_000_000),
+        Block(5, 7, 1, 1, 1, None, (), b"", 70_000_000),
     )
-    assert entry.decode(entry.encode(sent)) == sent
+    assert Decoder().decode(Encoder().encode(entry)) == entry
+    assert entry.requests == 5
 
 
 def test_a_suspect_is_marked() -> None:
-    assert entry.decode(entry.encode(entry.Entry("s", "a", (), suspect=True))).suspect
+    assert Decoder().decode(Encoder().encode(sent(suspect=True))).suspect
 
 
-def test_an_entry_of_a_newer_format_is_left_to_others() -> None:
+def test_equal_layouts_become_one_object_whoever_wrote_them() -> None:
+    decoder = Decoder()
+    copy = Layout(LAYOUT.model_name, tuple(LAYOUT.inputs), LAYOUT.outputs, LAYOUT.size)
+    other = Layout("other", LAYOUT.inputs, LAYOUT.outputs, LAYOUT.size)
+    found = [
+        decoder.decode(Encoder().encode(sent(Block(1, 1, 1, 1, 1, layout, (b"", b""))))).blocks[0].layout
+        for layout in (LAYOUT, copy, other)
+    ]
+    assert found[0] is found[1]
+    assert found == [LAYOUT, LAYOUT, other]
+
+
+def test_layouts_are_remembered_in_bounded_number_and_come_out_right_all_the_same() -> None:
+    decoder, encoder = Decoder(), Encoder()
+    for number in range(3_000):
+        layout = Layout(f"model-{number}", LAYOUT.inputs, (), 13)
+        (block,) = decoder.decode(encoder.encode(sent(Block(1, 1, 1, 1, 1, layout, (b"", b""))))).blocks
+        assert block.layout == layout
+    assert len(decoder._layouts) <= 1_024
+    encoder.forget()
+    assert not encoder._layouts
+
+
+@pytest.mark.parametrize("version", [0, 1, FORMAT_VERSION + 1])
+def test_an_entry_of_another_format_is_left_to_others(version: int) -> None:
     with pytest.raises(Unimplemented) as refused:
-        entry.decode(envelope_pb2.Envelope(format_version=2).SerializeToString())
+        Decoder().decode(envelope_pb2.Envelope(format_version=version).SerializeToString())
     assert refused.value.reason == "ENTRY_FORMAT_UNKNOWN"
 
 
 def test_bytes_that_are_no_entry_are_corrupt() -> None:
     with pytest.raises(DataLoss) as refused:
-        entry.decode(b"\xff\xff")
+        Decoder().decode(b"\xff\xff")
     assert refused.value.reason == "ENTRY_CORRUPT"

@@ -1,21 +1,30 @@
-"""What is written to Redis, and what waits."""
+"""What is written to Redis, and what waits; counted in requests, moved in blocks."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nnpm_scheduler.dispatch.call import Call
-from nnpm_scheduler.dispatch.inflight import Bounds, Flight, InFlight, Posted
+from nnpm_scheduler.dispatch.inflight import Flight, Posted
 from nnpm_scheduler.dispatch.window import MOST_IN_ENTRY, OPEN_PER_REPLICA, Window
 
 
+class _Calls:
+    """Of a block, a window needs nothing."""
+
+
 class Rig:
-    """A window over a table, as the dispatch core uses the two."""
+    """A window, as the dispatch core uses it."""
 
     def __init__(self) -> None:
-        self.inflight = InFlight(Bounds(1 << 20, 1 << 20, 10_000))
         self.window = Window("r")
+        self._number = 0
 
-    def add(self, count: int = 1) -> list[Flight]:
-        flights = [self.inflight.admit(Call(b"x", None, "a"), "r", None, 0, 1.0) for _ in range(count)]
+    def add(self, *counts: int) -> list[Flight]:
+        flights = []
+        for count in counts:
+            calls = _Calls()
+            flights.append(Flight(self._number + 1, 0, calls, count, "r", None, 1, 0, 1.0))  # type: ignore[arg-type]
+            self._number += count
         for flight in flights:
             self.window.add(flight)
         return flights
@@ -23,51 +32,65 @@ class Rig:
     def take(self, ready: int = 1, batch: int = 64) -> list[Posted]:
         entries = self.window.take(ready=ready, batch=batch, now=0.0)
         for entry in entries:
-            self.inflight.post(entry)
+            for flight in entry.flights:
+                flight.entry = entry
         return entries
 
     def lose(self, entry: Posted) -> None:
-        flights = self.inflight.withdraw(entry)
-        for flight in flights:
+        for flight in entry.flights:
             flight.suspect = True
-        self.window.withdrawn(entry, len(flights))
-        self.window.put_back(flights)
+        self.give_back(entry)
 
-    def answer(self, flight: Flight) -> None:
-        self.window.forget(flight)
-        self.inflight.finish(flight)
+    def give_back(self, entry: Posted) -> None:
+        self.window.returned(entry, sum(flight.live for flight in entry.flights))
+        for flight in entry.flights:
+            flight.entry = None
+        self.window.put_back(entry.flights)
+
+    def answer(self, flight: Flight, count: int | None = None) -> None:
+        count = flight.live if count is None else count
+        flight.live -= count
+        if flight.entry is not None:
+            self.window.returned(flight.entry, count)
+        if not flight.live:
+            self.window.forget(flight)
 
 
 def sizes(entries: list[Posted]) -> list[int]:
-    return [len(entry.flights) for entry in entries]
+    return [sum(flight.live for flight in entry.flights) for entry in entries]
 
 
 @pytest.mark.parametrize(
-    ("requests", "ready", "batch", "wanted"),
+    ("blocks", "ready", "batch", "wanted"),
     [
-        (1, 1, 64, [1]),
-        (40, 1, 64, [16, 16, 8]),
-        (40, 1, 4, [4] * 10),
-        (3, 1, 1, [1, 1, 1]),
-        (8, 4, 64, [2, 2, 2, 2]),
-        (5, 2, 64, [3, 2]),
-        (5, 0, 64, [5]),
+        ([1], 1, 64, [1]),
+        ([1] * 100, 1, 64, [64, 36]),
+        ([1] * 100, 1, 1_000, [MOST_IN_ENTRY, 36]),
+        ([1] * 40, 1, 4, [4] * 10),
+        ([1, 1, 1], 1, 1, [1, 1, 1]),
+        ([1] * 8, 4, 64, [2, 2, 2, 2]),
+        ([1] * 5, 2, 64, [3, 2]),
+        ([1] * 5, 0, 64, [5]),
+        ([3, 4, 2], 1, 64, [9]),
+        ([3, 4, 2], 1, 8, [7, 2]),
+        ([8, 1, 8, 1], 1, 8, [8, 1, 8, 1]),
+        ([16, 16, 16, 16], 4, 64, [16, 16, 16, 16]),
+        ([64, 3], 1, 64, [64, 3]),
     ],
 )
-def test_a_turn_is_cut_into_entries_by_batch_and_replicas(
-    requests: int, ready: int, batch: int, wanted: list[int]
+def test_what_waits_is_cut_into_entries_by_batch_and_replicas(
+    blocks: list[int], ready: int, batch: int, wanted: list[int]
 ) -> None:
     rig = Rig()
-    flights = rig.add(requests)
+    flights = rig.add(*blocks)
     entries = rig.take(ready, batch)
     assert sizes(entries) == wanted
     assert [flight for entry in entries for flight in entry.flights] == flights
-    assert max(wanted) <= MOST_IN_ENTRY
 
 
 def test_no_more_than_the_window_is_out_and_an_answer_makes_room() -> None:
     rig = Rig()
-    flights = rig.add(OPEN_PER_REPLICA + 10)
+    flights = rig.add(*[1] * (OPEN_PER_REPLICA + 10))
     assert sum(sizes(rig.take())) == OPEN_PER_REPLICA
     assert rig.take() == []
     for flight in flights[:3]:
@@ -76,9 +99,28 @@ def test_no_more_than_the_window_is_out_and_an_answer_makes_room() -> None:
     assert sizes(rig.take(ready=2)) == [4, 3]
 
 
-def test_a_call_that_waits_can_be_forgotten() -> None:
+def test_a_block_is_written_whole_when_there_is_room_for_any_of_it() -> None:
     rig = Rig()
-    flights = rig.add(3)
+    first, second, third = rig.add(OPEN_PER_REPLICA - 1, 64, 1)
+    assert [entry.flights for entry in rig.take()] == [[first], [second]]
+    rig.answer(first, OPEN_PER_REPLICA - 1)
+    rig.answer(second, 10)
+    assert [entry.flights for entry in rig.take()] == [[third]]
+
+
+def test_the_part_of_a_block_that_is_answered_makes_room() -> None:
+    rig = Rig()
+    (whole,) = rig.add(OPEN_PER_REPLICA)
+    rig.take()
+    rig.add(5)
+    assert rig.take() == []
+    rig.answer(whole, 1)
+    assert sizes(rig.take()) == [5]
+
+
+def test_a_block_that_waits_can_be_forgotten() -> None:
+    rig = Rig()
+    flights = rig.add(1, 2, 1)
     rig.answer(flights[1])
     assert rig.take()[0].flights == [flights[0], flights[2]]
     for flight in (flights[0], flights[2]):
@@ -88,20 +130,19 @@ def test_a_call_that_waits_can_be_forgotten() -> None:
 
 def test_what_comes_back_goes_to_the_head_in_its_old_order() -> None:
     rig = Rig()
-    first = rig.add(2)
+    first = rig.add(1, 2)
     (entry,) = rig.take()
-    later = rig.add(2)
-    rig.window.withdrawn(entry, 2)
-    rig.window.put_back(rig.inflight.withdraw(entry))
+    later = rig.add(3, 1)
+    rig.give_back(entry)
     assert rig.take()[0].flights == [*first, *later]
 
 
 def test_suspects_go_first_alone_and_one_for_each_replica() -> None:
     rig = Rig()
-    suspects = rig.add(3)
+    suspects = rig.add(1, 1, 1)
     (entry,) = rig.take()
     rig.lose(entry)
-    rig.add(2)
+    rig.add(1, 1)
     entries = rig.take(ready=2)
     assert [(entry.suspect, entry.flights) for entry in entries[:2]] == [(True, [suspects[0]]), (True, [suspects[1]])]
     assert [entry.suspect for entry in entries[2:]] == [False, False]
@@ -112,7 +153,7 @@ def test_suspects_go_first_alone_and_one_for_each_replica() -> None:
 
 def test_a_suspect_that_is_lost_again_makes_room_for_the_next() -> None:
     rig = Rig()
-    flights = rig.add(2)
+    flights = rig.add(1, 1)
     (entry,) = rig.take()
     rig.lose(entry)
     (alone,) = rig.take()
@@ -123,3 +164,21 @@ def test_a_suspect_that_is_lost_again_makes_room_for_the_next() -> None:
     assert rig.take()[0].flights == [flights[1]]
     rig.answer(flights[1])
     assert not rig.window
+
+
+@given(st.lists(st.integers(1, 64), max_size=40), st.integers(0, 4), st.integers(1, 64))
+def test_blocks_of_any_sizes_leave_in_order_within_the_window_and_the_batch(
+    blocks: list[int], ready: int, batch: int
+) -> None:
+    rig = Rig()
+    waiting, left = rig.add(*blocks), []
+    while entries := rig.take(ready, batch):
+        assert sum(sizes(entries)) < OPEN_PER_REPLICA * max(1, ready) + MOST_IN_ENTRY
+        for entry in entries:
+            assert len(entry.flights) == 1 or sum(sizes([entry])) <= min(batch, MOST_IN_ENTRY)
+            left += entry.flights
+        for entry in entries:
+            for flight in entry.flights:
+                rig.answer(flight)
+    assert left == waiting
+    assert (rig.window._out, bool(rig.window)) == (0, False)
