@@ -5,10 +5,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks import facts, h2load, options, plots, report, roster, run
+from benchmarks import facts, h2load, options, plots, report, roster, run, scale
 from benchmarks.load_run import LoadError
 from benchmarks.models import all_models, sources_digest
 from benchmarks.points import chosen_points
@@ -51,6 +52,11 @@ def measure(
     model_files.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="nnpm-bench-") as scratch:
         bench = Workbench(Path(scratch), model_files, all_models(), environment, load_program)
+        if asked.scale:
+            steps = scale.measure(bench, next(iter(asked.transports), ""), asked.scale, asked.seconds, _say)
+            found = {"facts": about, "scale": scale.as_json(steps)}
+            write(asked, found, scale.as_markdown(steps))
+            return
         taking_part = roster.contestants(
             bench, points, peers=asked.peers, transports=asked.transports, outside=asked.outside
         )
@@ -63,11 +69,15 @@ def measure(
         "took": f"{time.monotonic() - begin:.0f} s",
     }
     found = report.as_json(about, taking_part, results, settings)
+    write(asked, found, report.as_markdown(found))
+    plots.draw(found, asked.out)
+
+
+def write(asked: options.Options, found: Mapping[str, Any], text: str) -> None:
+    """Into the folder asked for, and to the standard output."""
     asked.out.mkdir(parents=True, exist_ok=True)
-    text = report.as_markdown(found)
     (asked.out / "results.json").write_text(json.dumps(found, indent=2) + "\n")
     (asked.out / "results.md").write_text(text)
-    plots.draw(found, asked.out)
     print(json.dumps(found, indent=2) if asked.json else text)
 
 

@@ -113,7 +113,7 @@ def _variety(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     ]
     if rows:
         yield ""
-        yield "## Mixed requests (ids of their own, eight shapes) in per cent of the rate of requests that are all alike"
+        yield "## Mixed requests (own ids, eight shapes) in per cent of the rate of requests that are all alike"
         yield ""
         yield from rows
 
