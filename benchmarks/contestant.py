@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from benchmarks.counts import Counts
-from benchmarks.h2load import Target
+from benchmarks.load_run import Target
 from benchmarks.models import Model, Tensor
 from benchmarks.points import Point
 from benchmarks.sample import Sample

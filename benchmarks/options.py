@@ -16,6 +16,7 @@ use. Leave the machine alone meanwhile.
     scripts/bench                                    everything: about half an hour
     scripts/bench --quick --only tiny,mid            two models, fewer points, shorter runs
     scripts/bench --peers nnpm,in-process            only these (the first time, others take minutes to install)
+    scripts/bench --scale 16                         how the mesh grows with its workers
     scripts/bench --peer triton=127.0.0.1:9001       also a server of the Open Inference Protocol that runs already,
                                                      with models of the names that --only takes
 """
@@ -33,6 +34,7 @@ class Options:
     rounds: int
     seconds: float
     json: bool
+    scale: int
     out: Path
 
 
@@ -55,6 +57,15 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--quick", action="store_true", help="fewer points, runs of half a second")
     parser.add_argument("--rounds", type=int, default=3, help="how often each point is measured (default 3)")
     parser.add_argument("--seconds", type=float, default=None, help="of load in one measurement (default 2)")
+    parser.add_argument(
+        "--scale",
+        metavar="SLOTS",
+        type=int,
+        nargs="?",
+        const=64,
+        default=0,
+        help="only: how a mesh's throughput grows from 1 to SLOTS workers (default 64) whose runs take 20 ms",
+    )
     parser.add_argument("--json", action="store_true", help="print the results as JSON instead of tables")
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("bench-results"), help="for table, JSON and plots"
@@ -71,6 +82,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         rounds=found.rounds,
         seconds=found.seconds or (0.7 if found.quick else 2.0),
         json=found.json,
+        scale=found.scale,
         out=found.out,
     )
 

@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+ONE, ALIKE, MIXED = "one", "alike", "mixed"
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Point:
@@ -10,19 +12,24 @@ class Point:
 
     Attributes:
         in_flight: requests in the air at any moment, on one connection.
-        mixed: every request has an id of its own and one of eight shapes; else all have the same bytes.
+        bodies: ONE: h2load sends the same bytes each time. MIXED: our generator gives every request an id of its own
+            and one of eight shapes. ALIKE: our generator, all with the same bytes, for comparison with MIXED.
         copies: of the model; two worker processes, two instances.
     """
 
     model: str
     in_flight: int
-    mixed: bool = False
+    bodies: str = ONE
     copies: int = 1
+
+    @property
+    def mixed(self) -> bool:
+        return self.bodies == MIXED
 
     @property
     def case(self) -> str:
         """What `--only` calls it, and what a table is about."""
-        name = f"{self.model}-mixed" if self.mixed else self.model
+        name = self.model if self.bodies == ONE else f"{self.model}-{self.bodies}"
         return name if self.copies == 1 else f"{name}-x{self.copies}"
 
 
@@ -40,8 +47,8 @@ def all_points(*, quick: bool) -> tuple[Point, ...]:
     """Every point of a run, in the order of the tables."""
     chosen = _QUICK if quick else _IN_FLIGHT
     plain = tuple(Point(model, in_flight) for model, points in chosen.items() for in_flight in points)
-    extra = (*(Point("tiny", in_flight, mixed=True) for in_flight in (64, 256)), Point("mid", 64, copies=2))
-    return plain + extra
+    varied = tuple(Point("tiny", in_flight, bodies) for bodies in (ALIKE, MIXED) for in_flight in (64, 256))
+    return (*plain, *varied, Point("mid", 64, copies=2))
 
 
 def chosen_points(only: Collection[str], *, quick: bool) -> tuple[Point, ...]:

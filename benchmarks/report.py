@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.contestant import Contestant
+from benchmarks.points import ALIKE, MIXED
 from benchmarks.run import Results
 
 OURS = "nnpm"
@@ -52,6 +53,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield from _table("slowest to fastest round, per cent of the median", points, _spread)
         yield from _table("CPU in ms per 1,000 requests, all of the server's processes", points, _cpu)
         yield from _processes(points)
+    yield from _variety(report["points"])
     yield from _lost(report["points"])
 
 
@@ -95,6 +97,25 @@ def _processes(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if any(value is not None and value >= 0.005 for value in cells):
             shown = ("" if value is None else f"{value:.3g}" for value in cells)
             yield f"| {name}: {process} | {' | '.join(shown)} |"
+
+
+def _variety(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Requests that differ beside requests that do not, both from the same generator."""
+    rates = {
+        (point["bodies"], point["model"], point["in_flight"], name): found["per_second"]
+        for point in points
+        for name, found in point["results"].items()
+    }
+    rows = [
+        f"- {name}, {model}, {in_flight} in flight: {100 * rate / rates[ALIKE, model, in_flight, name]:.0f} %"
+        for (bodies, model, in_flight, name), rate in rates.items()
+        if bodies == MIXED and (ALIKE, model, in_flight, name) in rates
+    ]
+    if rows:
+        yield ""
+        yield "## Mixed requests (own ids, eight shapes) in per cent of the rate of requests that are all alike"
+        yield ""
+        yield from rows
 
 
 def _lost(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -38,14 +38,14 @@ def contestants(
     if "in-process" in wanted:
         made.append(InProcess(bench))
     if "echo" in wanted:
-        made.append(Served(Echo(bench), bench.models, lambda model, rows: rows))
+        made.append(Served(bench, Echo(bench), lambda model, rows: rows))
     made += (_served(bench, server) for server in _peers(bench, points, wanted))
     made += (_served(bench, Outside(bench, name, address)) for name, address in outside)
     return tuple(each for each in made if any(each.serves(point) for point in points))
 
 
 def _served(bench: Workbench, server: Server) -> Contestant:
-    return Served(server, bench.models, bench.reference)
+    return Served(bench, server, bench.reference)
 
 
 def _meshes(bench: Workbench, points: Collection[Point], transports: Sequence[str]) -> Iterator[Server]:

@@ -15,12 +15,14 @@ class Workbench:
 
     Attributes:
         environment: gives the Python of an environment of that name that holds these packages.
+        load_program: gives our own generator, built.
     """
 
     scratch: Path
     model_files: Path
     models: Mapping[str, Model]
     environment: Callable[[str, Sequence[str]], Path]
+    load_program: Callable[[], Path]
 
     @property
     def onnx_packages(self) -> tuple[str, ...]:

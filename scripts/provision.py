@@ -82,6 +82,30 @@ def go_program(name: str) -> Path:
     return path
 
 
+def own_go_program(folder: Path) -> Path:
+    """The path of a Go program of this repository, built when its sources have changed."""
+    path = TOOLS / "bin" / f"nnpm-{folder.name}"
+    stamp = path.with_suffix(".sources")
+    wanted = _digest(f"{folder.relative_to(ROOT)}/*")
+    if not path.exists() or not _is(stamp, wanted):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        environment = os.environ | {"GOFLAGS": "-trimpath", "CGO_ENABLED": "0"}
+        _run([_go(), "build", "-o", path, "."], cwd=folder, env=environment)
+        stamp.write_text(wanted)
+    return path
+
+
+def h2load() -> str:
+    """Where the load generator comes from: PATH, or the system's packages."""
+    if found := shutil.which("h2load"):
+        return found
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        _run(["apt-get", "update", "-q"])
+        _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "nghttp2-client"])
+        return "nghttp2-client of the system's packages"
+    raise MissingPartError("no h2load: put it on PATH (`apt install nghttp2-client`, `brew install nghttp2`)")
+
+
 def redis(python: Path) -> str:
     """Where the Redis comes from: PATH, the wheel in `python`'s environment, or the system's packages."""
     for name in ("valkey-server", "redis-server"):

@@ -14,8 +14,9 @@ import grpc.aio
 import numpy as np
 import uvloop
 
-from benchmarks import bodies, h2load
+from benchmarks import bodies
 from benchmarks.counts import Counts
+from benchmarks.load_run import LoadError, Target
 from benchmarks.models import Model, Tensor
 from benchmarks.oip import OipClient
 from benchmarks.points import Point
@@ -61,24 +62,28 @@ class Echo:
         if self._program is not None:
             self._program.stop()
 
-    def target(self, point: Point) -> h2load.Target:
+    def target(self, point: Point) -> Target:
         folder = self._bench.folder("echo")
         body = bodies.body_file(folder, self._bench.models[point.model], served_as=point.model, mixed=point.mixed)
-        return h2load.Target(f"http://127.0.0.1:{self._port}{INFER}", body)
+        return Target(f"http://127.0.0.1:{self._port}{INFER}", body)
 
     def answer(self, model: Model, rows: Tensor) -> Tensor:
         """The rows, as they came back."""
-        assert self._client is not None  # noqa: S101 -- it is asked after start
         message = bodies.request(model, rows, served_as=model.name)
-        back = inference_pb2.ModelInferRequest.FromString(self._client.call("ModelInfer", message))
+        back = inference_pb2.ModelInferRequest.FromString(self._oip.call("ModelInfer", message))
         return np.frombuffer(back.raw_input_contents[0], rows.dtype).reshape(rows.shape)
 
     def counts(self, point: Point) -> Counts:
-        assert self._client is not None  # noqa: S101 -- it is asked after start
-        return self._client.statistics(point.model)
+        return self._oip.statistics(point.model)
 
     def processes(self) -> Mapping[str, Sequence[int]]:
         return {} if self._program is None else {"echo": [self._program.pid]}
+
+    @property
+    def _oip(self) -> OipClient:
+        if self._client is None:
+            raise LoadError(f"{self.name} was not started")
+        return self._client
 
 
 class _Handlers(grpc.GenericRpcHandler):

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from benchmarks.h2load import LoadError
-from benchmarks.points import Point
+from benchmarks.load_run import LoadError
+from benchmarks.points import ONE, Point
 from benchmarks.processes import STOP_SECONDS, plain_environment
 from benchmarks.sample import Sample, percentile
 from benchmarks.workbench import Workbench, session_of
@@ -38,7 +38,7 @@ class InProcess:
         return f"ONNX Runtime {onnxruntime.__version__}, CPU, one intra-op thread, batches of the number in flight"
 
     def serves(self, point: Point) -> bool:
-        return not point.mixed and point.copies == 1
+        return point.bodies == ONE and point.copies == 1
 
     def start(self) -> None:
         self._child = subprocess.Popen(

@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmarks import proc_stat, prometheus
 from benchmarks.counts import Counts
-from benchmarks.h2load import LoadError, Target
+from benchmarks.load_run import LoadError, Target
 from benchmarks.models import Model, Tensor
-from benchmarks.points import Point
+from benchmarks.points import ONE, Point
 from benchmarks.ports import free_port
 from benchmarks.processes import Program, plain_environment
 from benchmarks.workbench import Workbench
@@ -40,7 +40,7 @@ class Mosec:
         )
 
     def serves(self, point: Point) -> bool:
-        return not point.mixed and point.copies == self._copies and point.model in self._models
+        return point.bodies == ONE and point.copies == self._copies and point.model in self._models
 
     def start(self) -> None:
         python = self._bench.environment("mosec", [f"mosec=={VERSION}", *self._bench.onnx_packages])

@@ -6,7 +6,7 @@ import grpc
 
 from benchmarks import bodies, proc_stat
 from benchmarks.counts import Counts
-from benchmarks.h2load import Target
+from benchmarks.load_run import Target
 from benchmarks.models import Model, Tensor
 from benchmarks.oip import OipClient
 from benchmarks.points import Point

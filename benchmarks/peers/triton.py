@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import bodies, proc_stat
 from benchmarks.counts import Counts
-from benchmarks.h2load import LoadError, Target
+from benchmarks.load_run import LoadError, Target
 from benchmarks.models import Model, Tensor
 from benchmarks.oip import OipClient
 from benchmarks.points import Point

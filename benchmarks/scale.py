@@ -1,0 +1,125 @@
+"""How throughput grows with worker slots, where a run takes 20 ms and next to no processor time (`--scale`)."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+import nnpm
+from benchmarks import bodies, h2load, proc_stat
+from benchmarks.load_run import LoadError, Target
+from benchmarks.models import Model
+from benchmarks.peers.mesh import Mesh
+from benchmarks.workbench import Workbench
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNTIMES = ROOT / "tests" / "support" / "runtimes"
+"""Holds the runtime `sleep`: it answers after as many seconds as its input says."""
+
+RUN_SECONDS = 0.020
+MODEL = "sleeper"
+MANIFEST = f"""name = "bench/{MODEL}"
+version = "1.0.0"
+license = "Apache-2.0"
+model = "model.onnx"
+runtime = "sleep"
+batch_axis = "none"
+"""
+GRAPH = '<ir_version: 9, opset_import: ["": 17]> sleeper (float[n, 1] x) => (float[n, 1] y) { y = Identity(x) }'
+READY_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One number of slots.
+
+    Attributes:
+        share: the rate in per cent of slots / 20 ms.
+        scheduler: how much of one core the scheduler took, in per cent.
+        cpu: milliseconds of all processes of the mesh for 1,000 requests.
+    """
+
+    slots: int
+    per_second: float
+    share: float
+    scheduler: float
+    cpu: float
+
+
+def measure(bench: Workbench, transport: str, most: int, seconds: float, say: Callable[[str], None]) -> list[Step]:
+    """Double the replicas up to `most`, each on a worker of its own that has one request at a time."""
+    sleeper = Model(MODEL, "sleeps 20 ms", lambda: b"", "x", "y", (1,))
+    mesh = Mesh(bench, "scale", transport=transport, copies=most, models=(), environment={"PYTHONPATH": str(RUNTIMES)})
+    say(f"starting a mesh with {most} workers")
+    try:
+        mesh.start()
+        rows = np.full((1, 1), RUN_SECONDS, np.float32)
+        body = bench.folder("scale") / "sleeper.body"
+        body.write_bytes(bodies.framed(bodies.request(sleeper, rows, served_as=MODEL)))
+        target = Target(f"http://{mesh.address}/inference.GRPCInferenceService/ModelInfer", body)
+        steps = []
+        with nnpm.Client(mesh.data) as client:
+            client.publish(_package(bench.folder("scale-package")))
+            slots = 1
+            while slots <= most:
+                _deploy(client, slots)
+                steps.append(_step(mesh, target, slots, seconds))
+                say(f"{slots:>4} slots  {steps[-1].per_second:>8,.1f}/s  {steps[-1].share:.1f} % of linear")
+                slots *= 2
+        return steps
+    finally:
+        mesh.stop()
+
+
+def as_markdown(steps: list[Step]) -> str:
+    """A table."""
+    lines = [
+        "| slots | requests a second | per cent of slots / 20 ms | scheduler, per cent of a core | CPU-ms per 1,000 |",
+        "|---|---|---|---|---|",
+    ]
+    for step in steps:
+        figures = f"{step.per_second:,.1f} | {step.share:.1f} | {step.scheduler:.0f} | {step.cpu:.3g}"
+        lines.append(f"| {step.slots} | {figures} |")
+    return "\n".join(lines) + "\n"
+
+
+def as_json(steps: list[Step]) -> list[dict[str, float]]:
+    return [asdict(step) for step in steps]
+
+
+def _package(folder: Path) -> Path:
+    onnx.save(onnx.parser.parse_model(GRAPH), folder / "model.onnx")
+    (folder / "nnpm.toml").write_text(MANIFEST)
+    return folder
+
+
+def _deploy(client: nnpm.Client, replicas: int) -> None:
+    client.deploy(f"bench/{MODEL}@^1", name=MODEL, replicas=replicas, max_batch_size=1, wait=True)
+    until = time.monotonic() + READY_SECONDS
+    while client.deployment(MODEL).ready_replicas < replicas:
+        if time.monotonic() > until:
+            raise LoadError(f"{replicas} replicas are not ready after {READY_SECONDS:g} s")
+        time.sleep(0.2)
+
+
+def _step(mesh: Mesh, target: Target, slots: int, seconds: float) -> Step:
+    """Two requests in flight for each slot, so that the next one is there when a run ends."""
+    in_flight, linear = 2 * slots, slots / RUN_SECONDS
+    h2load.run(target, requests=4 * in_flight, in_flight=in_flight, timeout=60)
+    requests = max(4, round(seconds * linear / in_flight)) * in_flight
+    groups = mesh.processes()
+    used, begin = proc_stat.of_groups(groups), time.monotonic()
+    load = h2load.run(target, requests=requests, in_flight=in_flight, timeout=60 + 10 * requests / linear)
+    took = time.monotonic() - begin
+    spent = {name: after - used[name] for name, after in proc_stat.of_groups(groups).items()}
+    rate = requests / load.seconds
+    return Step(
+        slots=slots,
+        per_second=rate,
+        share=100 * rate / linear,
+        scheduler=100 * spent["scheduler"] / took,
+        cpu=1e6 * sum(spent.values()) / requests,
+    )
