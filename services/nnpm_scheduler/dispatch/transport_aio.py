@@ -157,11 +157,12 @@ class AioCalls:
 
 
 class AioTransport:
-    """Both inference methods over one dispatch core."""
+    """Both inference methods over one dispatch core. `keys` of metadata are handed over."""
 
-    def __init__(self, dispatch: Dispatch, held: Held) -> None:
+    def __init__(self, dispatch: Dispatch, held: Held, keys: tuple[str, ...] = METADATA) -> None:
         self._dispatch = dispatch
         self._held = held
+        self._keys = keys
         self._arrived: list[AioCall] = []
         self._abandoned: list[tuple[int, int]] = []
 
@@ -217,7 +218,7 @@ class AioTransport:
 
     def _call(self, body: bytes, context: Context, method: str) -> AioCall:
         came = dict(context.invocation_metadata() or ())
-        metadata = tuple([_text(came.get(key, "")) for key in METADATA])
+        metadata = tuple([_text(came.get(key, "")) for key in self._keys])
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         return AioCall(body, split(body), context.time_remaining(), metadata, method, future)
 

@@ -32,10 +32,11 @@ from nnpm_scheduler.dispatch.refusals import (
 )
 from nnpm_scheduler.dispatch.replies import Landed, Reply
 from nnpm_scheduler.dispatch.routes import Routes
+from nnpm_scheduler.dispatch.standing import Standing, Standings
 from nnpm_scheduler.dispatch.statistics import BatchFigures
 from nnpm_scheduler.dispatch.stream import Stream
 from nnpm_scheduler.dispatch.tracing import CallSpan, CallTracer
-from nnpm_scheduler.dispatch.window import share_of
+from nnpm_scheduler.dispatch.window import AGEING, share_of
 
 STREAM_KEPT = 30.0
 """Seconds that a retired revision's stream is kept for workers that still look at it."""
@@ -46,10 +47,11 @@ PUT_BACK = frozenset({"WORKER_STOPPING"})
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds that a call without a deadline may take; bytes above which a request travels alone."""
+    """Seconds that a call without a deadline may take; bytes above which a request travels alone; see `Order`."""
 
     timeout: float
     alone_above: int
+    ageing: float = AGEING
 
 
 class Dispatch:
@@ -67,7 +69,8 @@ class Dispatch:
         self._meter = meter
         self._tracer = tracer
         self._limits = limits
-        self._queues = Queues(routes, inflight)
+        self._standings = Standings()
+        self._queues = Queues(routes, inflight, limits.ageing)
         self._ends = Ends(inflight, self._queues, meter)
         self._alarms = Alarms(inflight, self._near_deadline, self._past_deadline)
         self._stopping = False
@@ -88,11 +91,11 @@ class Dispatch:
         for block in blocks:
             for calls, span in self._tracer.begin(block):
                 try:
-                    admitted = self._admit(calls)
+                    admitted, standing = self._admit(calls), self._standings.of(calls.metadata)
                 except NnpmError as error:
                     self._refuse(calls, span, error)
                 else:
-                    self._board(calls, span, admitted, now)
+                    self._board(calls, span, admitted, standing, now)
         self._pump()
         self._alarms.arm()
 
@@ -148,6 +151,7 @@ class Dispatch:
         self._meter.sent(sent)
         if figures.requests:
             self._meter.ran(revision, figures)
+            self._queues.touch(revision).pace.ran(figures)
         self._pump()
         return wanted
 
@@ -240,7 +244,7 @@ class Dispatch:
         if span is not None:
             span.end(error)
 
-    def _board(self, calls: Calls, span: CallSpan | None, admitted: Admitted, now: int) -> None:
+    def _board(self, calls: Calls, span: CallSpan | None, admitted: Admitted, standing: Standing, now: int) -> None:
         """Takes a block in flight, in pieces that each fit an entry."""
         route, window = admitted.route, self._queues.touch(admitted.route.id)
         timeout = self._limits.timeout if calls.timeout is None else calls.timeout
@@ -250,6 +254,7 @@ class Dispatch:
         while True:
             piece = calls.split(share) if len(calls) > share else calls
             flight = self._inflight.admit(piece, admitted, now, now / 1e9 + timeout, span)
+            flight.standing = standing
             self._meter.accepted(flight)
             self._alarms.set(flight)
             window.add(flight)

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnpm_scheduler.dispatch.inflight import Flight, Posted
-from nnpm_scheduler.dispatch.window import MOST_IN_ENTRY, OPEN_PER_REPLICA, Window
+from nnpm_scheduler.dispatch.statistics import BatchFigures
+from nnpm_scheduler.dispatch.window import LEAD, MOST_IN_ENTRY, OPEN_PER_REPLICA, Window
 
 
 class _Calls:
@@ -13,11 +14,14 @@ class _Calls:
 
 
 class Rig:
-    """A window, as the dispatch core uses it."""
+    """A window, as the dispatch core uses it; by default of a model whose runs take no time worth mentioning."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: float | None = 1e-6) -> None:
         self.window = Window("r")
         self._number = 0
+        self.now = 0.0
+        if run is not None:
+            self.window.pace.ran(BatchFigures(1, 1, 0, int(run * 1e9), 0))
 
     def add(self, *counts: int) -> list[Flight]:
         flights = []
@@ -30,7 +34,7 @@ class Rig:
         return flights
 
     def take(self, ready: int = 1, batch: int = 64) -> list[Posted]:
-        entries = self.window.take(ready=ready, batch=batch, now=0.0)
+        entries = self.window.take(ready=ready, batch=batch, now=self.now)
         for entry in entries:
             for flight in entry.flights:
                 flight.entry = entry
@@ -49,9 +53,8 @@ class Rig:
 
     def answer(self, flight: Flight, count: int | None = None) -> None:
         count = flight.live if count is None else count
+        self.window.landed(flight, count)
         flight.live -= count
-        if flight.entry is not None:
-            self.window.returned(flight.entry, count)
         if not flight.live:
             self.window.forget(flight)
 
@@ -164,6 +167,48 @@ def test_a_suspect_that_is_lost_again_makes_room_for_the_next() -> None:
     assert rig.take()[0].flights == [flights[1]]
     rig.answer(flights[1])
     assert not rig.window
+
+
+def test_before_the_first_run_two_batches_are_out_for_each_replica() -> None:
+    rig = Rig(run=None)
+    rig.add(*[1] * 100)
+    assert sum(sizes(rig.take(ready=3, batch=4))) == 24
+
+
+@pytest.mark.parametrize(
+    ("batch", "run", "wanted"), [(1, 0.001, 4), (1, 0.0001, 31), (16, 0.002, 40), (64, 0.002, 128)]
+)
+def test_a_fast_model_is_given_what_it_does_while_the_window_is_refilled(batch: int, run: float, wanted: int) -> None:
+    rig = Rig(run=run)
+    rig.add(*[1] * 1_000)
+    assert sum(sizes(rig.take(batch=batch))) == wanted
+
+
+@pytest.mark.parametrize(("ready", "batch"), [(1, 1), (1, 16), (3, 1), (3, 16)])
+def test_a_slow_run_is_followed_by_what_is_first_in_order_shortly_before_its_end(ready: int, batch: int) -> None:
+    rig = Rig(run=0.1)
+    rig.add(*[1] * 10 * ready * batch)
+    assert sum(sizes(rig.take(ready, batch))) == ready * batch
+    assert rig.window.due(rig.now) == pytest.approx(0.1 - LEAD)
+    rig.now = 0.1 - LEAD - 0.001
+    assert rig.take(ready, batch) == []
+    rig.now = 0.1 - LEAD
+    assert sum(sizes(rig.take(ready, batch))) == ready * batch
+    rig.now = 1.0
+    assert (rig.take(ready, batch), rig.window.due(rig.now)) == ([], None)
+
+
+def test_what_follows_a_run_is_running_itself_when_that_has_ended() -> None:
+    rig = Rig(run=0.1)
+    rig.add(*[1] * 10)
+    (first,) = rig.take(batch=1)
+    rig.now = 0.1
+    (second,) = rig.take(batch=1)
+    rig.answer(first.flights[0])
+    assert rig.take(batch=1) == []
+    assert rig.window.due(rig.now) == pytest.approx(0.2 - LEAD)
+    rig.answer(second.flights[0])
+    assert sizes(rig.take(batch=1)) == [1]
 
 
 @given(st.lists(st.integers(1, 64), max_size=40), st.integers(0, 4), st.integers(1, 64))
