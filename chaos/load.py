@@ -43,6 +43,7 @@ class Load:
         addresses: of each scheduler, by name.
         lethal: at what seconds of the load a call is sent that kills who runs it.
         mix: what the load consists of.
+        first: the first call's number.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Load:
         rate: float,
         mix: Mix | None = None,
         lethal: tuple[float, ...] = (),
+        first: int = 1,
     ) -> None:
         self._history = history
         self._dice = dice
@@ -63,7 +65,7 @@ class Load:
         self._own = {name: OwnClient(address, history) for name, address in addresses.items()}
         self._foreign = {name: ForeignClient(address, history) for name, address in addresses.items()}
         self._names = list(addresses)
-        self._number = 0
+        self._number = first - 1
 
     async def run(self, seconds: float, begin: float) -> None:
         """So many seconds of load, from a time on; returns when every call has ended or is lost."""

@@ -13,7 +13,7 @@ from random import Random
 from chaos import options, plan, rest, scenarios
 from chaos.checker import judge
 from chaos.faults import Faults
-from chaos.history import History
+from chaos.history import History, Trouble
 from chaos.load import Load, Mix
 from chaos.mesh import Mesh, MeshError, Shape
 from chaos.report import Verdict
@@ -24,6 +24,8 @@ CALM = 6.0
 """Seconds at the end of the load in which no fault begins, a fifth of short loads."""
 LETHAL_EVERY = 25.0
 """Seconds between two calls that kill who runs them."""
+PRELOADED = frozenset({"jump-clock", "slow-disk"})
+"""Faults that need the library of `chaos.shim`."""
 
 
 def main() -> int:
@@ -36,12 +38,10 @@ def main() -> int:
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    verdicts = []
+    verdicts: list[Verdict] = []
     try:
         for seed in asked.seeds:
-            verdicts.append(_verdict(asked, seed))
-            if not asked.json:
-                print("\n".join(verdicts[-1].as_lines()), flush=True)
+            verdicts += _verdicts(asked, seed)
     except KeyboardInterrupt:
         sys.exit("scripts/chaos: interrupted; everything is stopped")
     except (MeshError, NnpmError) as fault:
@@ -52,48 +52,62 @@ def main() -> int:
     return 0 if all(verdict.passed for verdict in verdicts) else 1
 
 
-def _verdict(asked: options.Options, seed: int) -> Verdict:
+def _verdicts(asked: options.Options, seed: int) -> list[Verdict]:
     folder = Path(tempfile.mkdtemp(prefix="nnpm-chaos-"))
+    running = _outside(asked, seed, folder) if asked.target else _inside(asked, seed, folder)
     try:
-        running = _outside(asked, seed) if asked.target else _inside(asked, seed, folder)
-        verdict = asyncio.run(running)
-        if asked.keep is not None:
-            kept = asked.keep / verdict.name.replace(" ", "-")
-            shutil.copytree(folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sock", "cache", "packs"))
-            verdict.history.write(kept / "history.jsonl")
-        return verdict
+        return asyncio.run(running)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _inside(asked: options.Options, seed: int, folder: Path) -> Verdict:
-    """A mesh of our own, broken by the seed's plan or by a scenario."""
+async def _inside(asked: options.Options, seed: int, folder: Path) -> list[Verdict]:
+    """A mesh of our own, broken by the seed's plan or by scenarios."""
     history = History()
     shape = Shape(asked.schedulers, asked.workers, _redis(asked), asked.fsync, asked.transport)
     mesh = Mesh(shape, folder, history)
+    verdicts = []
     try:
         await mesh.start()
         before = await rest.redis_bytes(mesh)
         _say(f"{asked.schedulers} schedulers, {asked.workers} workers, {shape.redis.kind} {_dotted(shape.redis)}")
-        if asked.scenario:
-            name, notes, faults = asked.scenario, await scenarios.play(asked.scenario, mesh, history, _say), 0
-        else:
-            name, notes, faults = f"seed {seed}", [], await _break(asked, seed, mesh, history)
-        history.at_rest += await rest.wait_for_rest(mesh, before)
-        rest.read_journals(mesh, history)
-        rest.read_tokens(mesh, history)
+        if not asked.scenarios:
+            faults = await _break(asked, seed, mesh, history)
+            await _look_back(mesh, history, before)
+            verdicts.append(_judged(asked, Verdict(f"seed {seed}", history, judge(history), faults), folder))
+        for name in asked.scenarios:
+            await mesh.until_it_serves()
+            mesh.history = history = History()
+            notes = await scenarios.play(name, mesh, history, _say)
+            await _look_back(mesh, history, before)
+            verdicts.append(_judged(asked, Verdict(name, history, judge(history), 1, tuple(notes)), folder))
     finally:
         await mesh.stop()
-    violations = judge(history)
-    return Verdict(name, history, violations, faults, tuple(notes))
+    return verdicts
+
+
+async def _look_back(mesh: Mesh, history: History, before: int) -> None:
+    """What clients were not told."""
+    history.at_rest += await rest.wait_for_rest(mesh, before)
+    rest.read_journals(mesh, history)
+    rest.read_tokens(mesh, history)
+
+
+def _judged(asked: options.Options, verdict: Verdict, folder: Path) -> Verdict:
+    """Say it, and keep what it was found by."""
+    if not asked.json:
+        print("\n".join(verdict.as_lines()), flush=True)
+    if asked.keep is not None:
+        kept = asked.keep / verdict.name.replace(" ", "-").replace(":", "-")
+        shutil.copytree(folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cache", "packs"))
+        verdict.history.write(kept / "history.jsonl")
+    return verdict
 
 
 async def _break(asked: options.Options, seed: int, mesh: Mesh, history: History) -> int:
     """Load and faults at the same time; how many faults."""
     dice = Random(f"load {seed}")  # noqa: S311 -- to be repeated
-    faults = [
-        fault for fault in _plan(asked, seed) if mesh.can_preload or fault.kind not in ("jump-clock", "slow-disk")
-    ]
+    faults = [fault for fault in _plan(asked, seed) if mesh.can_preload or fault.kind not in PRELOADED]
     if not mesh.can_preload:
         _say("no clock jumps and no slow disks: there is no C compiler for the library that makes them")
     lethal = tuple(float(at) for at in range(5, int(asked.seconds), int(LETHAL_EVERY)))
@@ -110,7 +124,7 @@ async def _break(asked: options.Options, seed: int, mesh: Mesh, history: History
     return len(faults)
 
 
-async def _outside(asked: options.Options, seed: int) -> Verdict:
+async def _outside(asked: options.Options, seed: int, folder: Path) -> list[Verdict]:
     """Calls of a server that somebody else runs, and breaks: what clients are told is all that there is to judge."""
     history = History()
     dice = Random(f"load {seed}")  # noqa: S311 -- to be repeated
@@ -119,9 +133,10 @@ async def _outside(asked: options.Options, seed: int) -> Verdict:
         await load.run(asked.seconds, time.monotonic())
     finally:
         await load.close()
-    # Nobody says when the target was broken: a broken connection is taken as one.
-    violations = [each for each in judge(history) if "nothing ailed" not in each.text]
-    return Verdict(f"seed {seed} at {asked.target}", history, violations, 0)
+    # Nobody says when the target was broken: it may have been at any time.
+    history.troubles.append(Trouble("down", asked.target, 0.0, time.monotonic()))
+    verdict = Verdict(f"seed {seed} at {asked.target}", history, judge(history), 0)
+    return [_judged(asked, verdict, folder)]
 
 
 def _plan(asked: options.Options, seed: int) -> list[plan.Fault]:

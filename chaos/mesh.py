@@ -71,7 +71,7 @@ class Mesh:
         self.folder = folder
         self.journals = folder / "journals"
         self.journals.mkdir(parents=True)
-        self._history = history
+        self.history = history
         self._library = shim.build(folder)
         self._keeper: asyncio.Task[None] | None = None
         self._returns: set[asyncio.Task[None]] = set()
@@ -124,6 +124,26 @@ class Mesh:
                 member.start()
         self._keeper = asyncio.create_task(self._keep())
         await self._deploy()
+        await self.until_it_serves()
+
+    async def until_it_serves(self) -> None:
+        """Returns once every worker has a replica, and every scheduler knows of it. Raises MeshError."""
+        until = time.monotonic() + START_SECONDS
+        for name in self.schedulers:
+            async with nnpm.AsyncClient(
+                scheduler=self.data_address(name), control=self.control_address(name)
+            ) as client:
+                while not await self._is_whole(client):
+                    if time.monotonic() > until:
+                        raise MeshError(f"{name} does not serve {MODEL}")
+                    await asyncio.sleep(LOOK_EVERY)
+
+    async def _is_whole(self, client: nnpm.AsyncClient) -> bool:
+        try:
+            deployment = await client.deployment(MODEL)
+            return deployment.ready_replicas == self.shape.workers and await client.ready(MODEL)
+        except NnpmError:
+            return False
 
     async def stop(self) -> None:
         """Kill everything."""
@@ -255,7 +275,7 @@ class Mesh:
 
     def _died(self, name: str, member: Member, now: float) -> None:
         if member.exit_code:
-            self._history.deaths[member.pid] = now
+            self.history.deaths[member.pid] = now
         lethal = name.startswith("worker-") and member.exit_code == -9
         if member.pid not in self.expected_dead and not lethal:
             self.unasked.append(f"{name} ended by itself with code {member.exit_code}: {member.log_end(600)}")
@@ -274,7 +294,7 @@ class Mesh:
                 continue
             writer.close()
             break
-        self._history.troubles.append(Trouble("down", scheduler, since - 1.0, time.monotonic()))
+        self.history.troubles.append(Trouble("down", scheduler, since - 1.0, time.monotonic()))
 
 
 def _package(folder: Path, runtime: str) -> Path:

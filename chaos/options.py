@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.plan import NAMES
+from chaos.scenarios import SCENARIOS
 
 DESCRIPTION = """Start a mesh (several schedulers, many workers, a real Redis), put it under load, break it as a seed
 draws, and judge every call afterwards by the invariants of the dispatch protocol. One line a fault, one verdict a seed.
@@ -19,7 +20,7 @@ draws, and judge every call afterwards by the invariants of the dispatch protoco
     scripts/chaos --target HOST:PORT               no mesh of its own: load and judge one that runs, and that serves
                                                    the model of this program; break it yourself meanwhile
 """
-SCENARIOS = ("worker-killed", "worker-frozen", "halves", "poison")
+ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Options:
     schedulers: int
     workers: int
     faults: tuple[str, ...]
-    scenario: str
+    scenarios: tuple[str, ...]
     target: str
     redis: Path | None
     fsync: str
@@ -54,7 +55,12 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--schedulers", type=int, default=3, metavar="N")
     parser.add_argument("--workers", type=int, default=8, metavar="N")
     parser.add_argument("--faults", metavar="KIND,...", default="", help=f"of: {', '.join(NAMES)} (default: all)")
-    parser.add_argument("--scenario", choices=SCENARIOS, default="", help="one situation instead of drawn faults")
+    parser.add_argument(
+        "--scenario",
+        choices=(*SCENARIOS, ALL),
+        default="",
+        help="one situation instead of drawn faults, or all in turn",
+    )
     parser.add_argument("--target", metavar="HOST:PORT", default="", help="of a server that runs already")
     parser.add_argument("--redis", type=Path, metavar="PATH", help="the redis-server or valkey-server to use")
     parser.add_argument("--appendfsync", choices=("always", "everysec", "no"), default="everysec")
@@ -77,7 +83,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         schedulers=found.schedulers,
         workers=found.workers,
         faults=faults,
-        scenario=found.scenario,
+        scenarios=tuple(SCENARIOS) if found.scenario == ALL else tuple(filter(None, (found.scenario,))),
         target=found.target,
         redis=found.redis,
         fsync=found.appendfsync,

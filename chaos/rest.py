@@ -91,9 +91,11 @@ def _calls_held(port: int) -> float:
 
 
 def read_journals(mesh: Mesh, history: History) -> None:
-    """What the workers began, into the history."""
+    """What the workers began since the history's first call, into the history."""
+    since = min((call.sent for call in history.calls.values()), default=0.0)
     for path in sorted(mesh.journals.glob("*.journal")):
-        history.begins += begins(int(path.stem), path.read_text().splitlines())
+        found = begins(int(path.stem), path.read_text().splitlines())
+        history.begins += [begin for begin in found if begin.at >= since]
 
 
 def begins(pid: int, lines: Sequence[str]) -> list[Begin]:

@@ -5,7 +5,7 @@ A scenario adds what it finds wrong to the history's `at_rest`, beside what the 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from random import Random
 
 from chaos.history import Begin, Call, History, Trouble
@@ -22,25 +22,32 @@ HOLD = 400
 SLACK = 1.0
 """Seconds in which what a lost worker had in hand runs elsewhere, counted from when its loss can be known."""
 GOOD_CALLS = 1_000
+_FIRST = 1_000_000
 MEASURING_ERROR = 0.25
 """Seconds that this program may notice a thing late on a busy machine."""
 
 
 async def play(name: str, mesh: Mesh, history: History, say: Say) -> list[str]:
-    """Play one; what was measured."""
+    """Play one on a mesh that is whole; what was measured. Its calls have numbers that no other scenario has."""
     dice = Random(f"scenario {name}")  # noqa: S311 -- to be repeated
     addresses = {scheduler: mesh.data_address(scheduler) for scheduler in mesh.schedulers}
-    load = Load(addresses, history, dice, rate=60.0, mix=Mix(0, 0, 0, 0, 0, 0))
+    load = Load(
+        addresses, history, dice, rate=60.0, mix=Mix(0, 0, 0, 0, 0, 0), first=_FIRST * (1 + list(SCENARIOS).index(name))
+    )
     try:
-        match name:
-            case "worker-killed" | "worker-frozen":
-                return await _worker_lost(mesh, history, load, say, frozen=name == "worker-frozen")
-            case "halves":
-                return await _halves(mesh, history, load, say)
-            case _:
-                return await _poison(mesh, history, load, say)
+        return await SCENARIOS[name](mesh, history, load, say)
     finally:
         await load.close()
+
+
+async def _worker_killed(mesh: Mesh, history: History, load: Load, say: Say) -> list[str]:
+    """A worker is killed with requests in hand."""
+    return await _worker_lost(mesh, history, load, say, frozen=False)
+
+
+async def _worker_frozen(mesh: Mesh, history: History, load: Load, say: Say) -> list[str]:
+    """A worker is frozen with requests in hand."""
+    return await _worker_lost(mesh, history, load, say, frozen=True)
 
 
 async def _worker_lost(mesh: Mesh, history: History, load: Load, say: Say, *, frozen: bool) -> list[str]:
@@ -120,10 +127,11 @@ async def _poison(mesh: Mesh, history: History, load: Load, say: Say) -> list[st
 
 async def _busy_worker(mesh: Mesh) -> str:
     """A worker that has just begun something."""
+    since = time.monotonic()
     async with asyncio.timeout(30):
         while True:
             for name in mesh.workers:
-                if _begins(mesh, mesh.members[name].pid):
+                if any(begin.at >= since for begin in _begins(mesh, mesh.members[name].pid)):
                     return name
             await asyncio.sleep(0.01)
 
@@ -154,3 +162,11 @@ def _unanswered_at(history: History, found: Iterable[Begin], at: float) -> list[
 
 def _answered(history: History, call: Call) -> bool:
     return any(end.code == "OK" for end in history.ends.get(call.number, ()))
+
+
+SCENARIOS: Mapping[str, Callable[[Mesh, History, Load, Say], Coroutine[None, None, list[str]]]] = {
+    "worker-killed": _worker_killed,
+    "worker-frozen": _worker_frozen,
+    "halves": _halves,
+    "poison": _poison,
+}

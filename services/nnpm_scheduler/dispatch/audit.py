@@ -2,7 +2,7 @@
 
 Unread, or in the hands of a worker that lives: nothing to do. Gone: the requests go back to the queue. In other hands:
 *take back*, which is XDEL, then XACK, and each unanswered request goes to the head of the queue as a suspect. Only a
-suspect that those hands had begun may wait for a lease: it would be called poison, and a broken Session proves no death.
+suspect that those hands had begun waits for a lease: it would be called poison, and a broken Session proves nothing.
 """
 
 import asyncio
