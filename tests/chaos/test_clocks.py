@@ -13,5 +13,5 @@ def test_a_workers_wall_clock_may_jump_by_an_hour() -> None:
     )
     if not verdict["faults"]:
         missing("there is no C compiler for the library that makes clocks jump")
-    assert verdict["passed"], verdict
+    assert not verdict["violations"]
     assert verdict["deaths"] <= 2  # the lethal call's

@@ -17,18 +17,18 @@ def verdicts() -> Mapping[str, Mapping[str, Any]]:
 
 
 def test_what_a_killed_worker_had_in_hand_runs_elsewhere_within_a_second(verdicts: Any) -> None:
-    assert verdicts["worker-killed"]["passed"], verdicts["worker-killed"]
+    assert not verdicts["worker-killed"]["violations"]
 
 
 def test_what_a_frozen_worker_had_in_hand_runs_elsewhere_within_a_lease_and_a_second(verdicts: Any) -> None:
-    assert verdicts["worker-frozen"]["passed"], verdicts["worker-frozen"]
+    assert not verdicts["worker-frozen"]["violations"]
 
 
 def test_only_a_dead_schedulers_calls_fail(verdicts: Any) -> None:
-    assert verdicts["halves"]["passed"], verdicts["halves"]
-    assert set(verdicts["halves"]["ends"]) <= {"OK", "SERVER_UNREACHABLE"}
+    assert not verdicts["halves"]["violations"]
+    assert set(verdicts["halves"]["ends"]) <= {"OK", "SERVER_UNREACHABLE", "MODEL_NOT_READY"}
 
 
 def test_a_poison_request_costs_two_workers_and_no_other_call(verdicts: Any) -> None:
-    assert verdicts["poison"]["passed"], verdicts["poison"]
+    assert not verdicts["poison"]["violations"]
     assert verdicts["poison"]["ends"] == {"OK": 1000, "POISON_REQUEST": 1}

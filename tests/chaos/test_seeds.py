@@ -9,6 +9,6 @@ from support.chaos_runs import chaos
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_broken_mesh_loses_doubles_and_mixes_up_nothing(seed: int) -> None:
     (verdict,) = chaos("--seed", str(seed), "--seconds", "20", "--workers", "4", "--schedulers", "2", "--rate", "40")
-    assert verdict["passed"], verdict
+    assert not verdict["violations"]
     assert verdict["faults"] >= 8
     assert verdict["ends"]["OK"] > 0.8 * verdict["calls"], verdict
