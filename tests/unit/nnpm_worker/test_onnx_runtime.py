@@ -10,8 +10,9 @@ from onnx import TensorProto, helper
 
 from nnpm.errors import FailedPrecondition, Internal, InvalidArgument
 from nnpm_worker.onnx_runtime import OnnxModel, OnnxRuntime
+from nnpm_worker.plugins import Runtimes
 from nnpm_worker.providers import CPU, usable_providers
-from nnpm_worker.runtime import RuntimeOptions, Runtimes, Signature
+from nnpm_worker.runtime import RuntimeOptions, Signature
 from support import models
 from support.reference import Reference, differences
 
