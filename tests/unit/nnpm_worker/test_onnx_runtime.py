@@ -124,7 +124,7 @@ def test_there_is_always_the_cpu_and_a_missing_provider_is_no_crash(wanted: str)
 
 def test_runtimes_are_found_by_entry_point() -> None:
     runtimes = Runtimes(RuntimeOptions(0, "cpu"))
-    assert "onnx" in runtimes.names
+    assert "onnx" in runtimes.usable
     assert runtimes.get("onnx") is runtimes.get("onnx")
     assert isinstance(runtimes.get("onnx"), OnnxRuntime)
     with pytest.raises(FailedPrecondition) as error:
