@@ -444,6 +444,7 @@ class HandWorker:
                 block.claim_size,
             )
             for offset in range(block.count)
+            if offset not in block.ended
         ]
 
     async def _deliver(self, replies: list[wire.Reply]) -> None:
