@@ -7,6 +7,7 @@ from typing import Protocol
 
 from nnpm_scheduler.dispatch.inflight import Flight, InFlight, Posted
 from nnpm_scheduler.dispatch.routes import Routes
+from nnpm_scheduler.dispatch.sharing import Sharing
 from nnpm_scheduler.dispatch.window import Window
 
 _SOON = 0.001
@@ -30,13 +31,13 @@ class Queues:
     Args:
         routes: the table.
         inflight: learns what is in which entry.
-        ageing: seconds after which a lower class is no longer only passed over.
+        sharing: among tenants and classes.
     """
 
-    def __init__(self, routes: Routes, inflight: InFlight, ageing: float) -> None:
+    def __init__(self, routes: Routes, inflight: InFlight, sharing: Sharing) -> None:
         self._routes = routes
         self._inflight = inflight
-        self._ageing = ageing
+        self._sharing = sharing
         self._windows: dict[str, Window] = {}
         self._touched: dict[str, Window] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -47,7 +48,7 @@ class Queues:
         if window is None:
             window = self._windows.get(revision)
             if window is None:
-                window = self._windows[revision] = Window(revision, ageing=self._ageing)
+                window = self._windows[revision] = Window(revision, self._sharing)
             self._touched[revision] = window
         return window
 

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nnpm.errors import NnpmError, Unavailable
 from nnpm.rpc.status import from_bytes
@@ -32,11 +32,12 @@ from nnpm_scheduler.dispatch.refusals import (
 )
 from nnpm_scheduler.dispatch.replies import Landed, Reply
 from nnpm_scheduler.dispatch.routes import Routes
+from nnpm_scheduler.dispatch.sharing import Sharing
 from nnpm_scheduler.dispatch.standing import Standing, Standings
 from nnpm_scheduler.dispatch.statistics import BatchFigures
 from nnpm_scheduler.dispatch.stream import Stream
 from nnpm_scheduler.dispatch.tracing import CallSpan, CallTracer
-from nnpm_scheduler.dispatch.window import AGEING, share_of
+from nnpm_scheduler.dispatch.window import share_of
 
 STREAM_KEPT = 30.0
 """Seconds that a retired revision's stream is kept for workers that still look at it."""
@@ -47,11 +48,11 @@ PUT_BACK = frozenset({"WORKER_STOPPING"})
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds that a call without a deadline may take; bytes above which a request travels alone; see `Order`."""
+    """Seconds that a call without a deadline may take; bytes above which a request travels alone; who goes first."""
 
     timeout: float
     alone_above: int
-    ageing: float = AGEING
+    sharing: Sharing = field(default_factory=Sharing)
 
 
 class Dispatch:
@@ -70,7 +71,7 @@ class Dispatch:
         self._tracer = tracer
         self._limits = limits
         self._standings = Standings()
-        self._queues = Queues(routes, inflight, limits.ageing)
+        self._queues = Queues(routes, inflight, limits.sharing)
         self._ends = Ends(inflight, self._queues, meter)
         self._alarms = Alarms(inflight, self._near_deadline, self._past_deadline)
         self._stopping = False

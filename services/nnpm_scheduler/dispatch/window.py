@@ -6,11 +6,12 @@ out shortly before the run ends. Everything is counted in requests, and moved in
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from nnpm_scheduler.dispatch.inflight import Flight, Posted
 from nnpm_scheduler.dispatch.order import Order
 from nnpm_scheduler.dispatch.pace import Pace
+from nnpm_scheduler.dispatch.sharing import Sharing
 
 MOST_IN_ENTRY = 64
 """Requests that one entry may carry: one batch by default."""
@@ -21,18 +22,10 @@ OPEN_PER_REPLICA = 128
 LEAD = 0.003
 """Seconds that it takes at most to refill the window: from a reply's arrival until a worker has read the next entry."""
 
-AGEING = 1.0
-"""Seconds; see `Order`."""
-
 
 def share_of(requests: int, *, ready: int, batch: int) -> int:
     """How many of a turn's requests go into one entry: the worker that reads an entry takes all of it."""
     return max(1, min(MOST_IN_ENTRY, batch, -(-requests // max(1, ready))))
-
-
-def _alike(tenant: str) -> float:
-    del tenant
-    return 1.0
 
 
 class Window:
@@ -40,14 +33,13 @@ class Window:
 
     Args:
         revision: its id.
-        weight_of: a tenant's share of the revision is in proportion to it.
-        ageing: seconds after which a lower class is no longer only passed over.
+        sharing: among tenants and classes.
     """
 
-    def __init__(self, revision: str, weight_of: Callable[[str], float] = _alike, ageing: float = AGEING) -> None:
+    def __init__(self, revision: str, sharing: Sharing) -> None:
         self.revision = revision
         self.pace = Pace()
-        self._order = Order(weight_of, ageing)
+        self._order = Order(sharing.weight_of, sharing.ageing)
         # What came since the last look: as a rule it leaves at once, and needs no order.
         self._fresh: list[Flight] = []
         self._suspects: OrderedDict[int, Flight] = OrderedDict()

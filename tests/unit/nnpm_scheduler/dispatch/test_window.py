@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnpm_scheduler.dispatch.inflight import Flight, Posted
+from nnpm_scheduler.dispatch.sharing import Sharing
 from nnpm_scheduler.dispatch.statistics import BatchFigures
 from nnpm_scheduler.dispatch.window import LEAD, MOST_IN_ENTRY, OPEN_PER_REPLICA, Window
 
@@ -17,7 +18,7 @@ class Rig:
     """A window, as the dispatch core uses it; by default of a model whose runs take no time worth mentioning."""
 
     def __init__(self, run: float | None = 1e-6) -> None:
-        self.window = Window("r")
+        self.window = Window("r", Sharing())
         self._number = 0
         self.now = 0.0
         if run is not None:
