@@ -111,6 +111,7 @@ REASONS: Mapping[str, str] = {
     "NO_MATCHING_VERSION": "No version that may be chosen is in the range.",
     "OFFSET_PAST_END": "The offset of a read lies behind the file's end.",
     "OUT_OF_MEMORY": "Memory does not suffice for what was asked.",
+    "OVERLOADED": "So much waits for the model that a call would be answered after its deadline.",
     "PACKAGE_NOT_FOUND": "There is no such package.",
     "PACK_CORRUPT": "A pack in the artifact store is damaged.",
     "PACK_EXISTS": "A pack of that name is in the artifact store already.",

@@ -252,10 +252,12 @@ class Order:
         for lower in self._classes[head.flight.standing.priority + 1 :]:
             lower.passed_over = min(AGED_PLACE - 1, lower.passed_over + work)
 
-    def ahead(self, standing: Standing, deadline: float, work: int) -> float:
-        """Work that leaves before so much of that standing and deadline has left, if nothing else comes."""
+    def ahead(self, standing: Standing, deadline: float, work: int, rate: float) -> float:
+        """Work that leaves before so much of that standing and deadline has left, if so much leaves in a second."""
         higher = sum([of.work for of in self._classes[: standing.priority]])
-        return higher + self._classes[standing.priority].ahead(standing.tenant, deadline, work)
+        within = self._classes[standing.priority].ahead(standing.tenant, deadline, work)
+        aged = self._ageing * rate + (AGED_PLACE - 1) * (within + work)
+        return within + min(higher, aged)
 
     def _lighten(self, flight: Flight, take: Callable[[Class], None]) -> None:
         of = self._classes[flight.standing.priority]

@@ -1,42 +1,50 @@
-"""How fast a revision's replicas are, as this scheduler sees it: how long a run takes, and how much leaves.
+"""How fast a revision's replicas are, as this scheduler sees it: how long a run takes, and how much gets done.
 
-What leaves tells the rate only while something waits: then the replicas have all that they can take, and what this
+What gets done tells the rate only while something waits: then the replicas have all that they can take, and what this
 scheduler gets of them, beside others, is what it sees.
 """
 
+from math import exp
+
 from nnpm_scheduler.dispatch.statistics import BatchFigures
 
-INTERVAL = 0.1
-"""Seconds over which what leaves is counted."""
+MEMORY = 1.0
+"""Seconds in which what was seen fades to a third; four runs, where these are longer."""
 
-_RUN_GAIN = 0.2
-_RATE_GAIN = 0.3
+_RUNS = 4
+_ENOUGH = 0.1
+_GAIN = 0.2
 
 
 class Pace:
-    """Running means. `run` is the seconds of one run, 0 until there was one."""
+    """Running means. `run` is the seconds of one run, 0 until there was one; `work` is what was done since `look`."""
 
     def __init__(self) -> None:
         self.run = 0.0
-        self.rate: float | None = None
-        """Work a second while something waits; None until that was seen."""
         self.work = 0
-        """That is answered, since `look` was told last that something begins to wait."""
         self._since: float | None = None
+        self._seen = 0.0
+        self._seconds = 0.0
 
     def ran(self, figures: BatchFigures) -> None:
         """A worker has run a batch."""
         ns = figures.compute_input_ns + figures.compute_infer_ns + figures.compute_output_ns
-        self.run += (_RUN_GAIN if self.run else 1.0) * (ns / 1e9 - self.run)
+        self.run += (_GAIN if self.run else 1.0) * (ns / 1e9 - self.run)
 
     def look(self, now: float, *, waiting: bool) -> None:
         """Whether something waits now; to be told when that begins, ends, and in between."""
-        if not waiting:
-            self._since = None
+        since, self._since = self._since, now if waiting else None
+        work, self.work = self.work, 0
+        if since is None:
             return
-        if self._since is None:
-            self._since, self.work = now, 0
-        elif now - self._since >= INTERVAL:
-            rate = self.work / (now - self._since)
-            self.rate = rate if self.rate is None else self.rate + _RATE_GAIN * (rate - self.rate)
-            self._since, self.work = now, 0
+        span, memory = now - since, max(MEMORY, _RUNS * self.run)
+        if span < memory:  # else nobody looked, as when Redis was away
+            fade = exp(-span / memory)
+            self._seen = self._seen * fade + work
+            self._seconds = self._seconds * fade + span
+
+    def rate(self, ready: int, batch: int) -> float:
+        """Work a second. Until enough was seen: as if replicas ran full batches; 0 when not even a run was seen."""
+        if self._seconds >= max(_ENOUGH, self.run):
+            return self._seen / self._seconds
+        return ready * batch / self.run if self.run else 0.0

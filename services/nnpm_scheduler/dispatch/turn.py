@@ -23,6 +23,7 @@ from nnpm_scheduler.dispatch.meter import Meter
 from nnpm_scheduler.dispatch.queues import Queues
 from nnpm_scheduler.dispatch.refusals import (
     claim_not_found,
+    overloaded,
     past_deadline,
     poison,
     queue_unavailable,
@@ -41,6 +42,9 @@ from nnpm_scheduler.dispatch.window import share_of
 
 STREAM_KEPT = 30.0
 """Seconds that a retired revision's stream is kept for workers that still look at it."""
+
+CAUTION = 1.25
+"""What is predicted is off by a run or two, and under load every call that is taken in waits as long as it may."""
 
 PUT_BACK = frozenset({"WORKER_STOPPING"})
 """A worker answers so when it hands requests back that it has not begun: another worker gets them."""
@@ -252,13 +256,17 @@ class Dispatch:
         share = share_of(len(calls), ready=route.ready, batch=route.batch)
         if calls.size > self._limits.alone_above * len(calls):
             share = 1
+        deadline = now / 1e9 + timeout
         while True:
             piece = calls.split(share) if len(calls) > share else calls
-            flight = self._inflight.admit(piece, admitted, now, now / 1e9 + timeout, span)
-            flight.standing = standing
-            self._meter.accepted(flight)
-            self._alarms.set(flight)
-            window.add(flight)
+            if (wait := window.predicted(len(piece), admitted, standing, deadline) * CAUTION) > timeout:
+                self._refuse(piece, span, overloaded(wait, timeout))
+            else:
+                flight = self._inflight.admit(piece, admitted, now, deadline, span)
+                flight.standing = standing
+                self._meter.accepted(flight)
+                self._alarms.set(flight)
+                window.add(flight)
             if piece is calls:
                 return
 

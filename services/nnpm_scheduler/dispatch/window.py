@@ -8,10 +8,12 @@ out shortly before the run ends. Everything is counted in requests, and moved in
 from collections import OrderedDict
 from collections.abc import Iterable
 
+from nnpm_scheduler.dispatch.admission import Admitted
 from nnpm_scheduler.dispatch.inflight import Flight, Posted
 from nnpm_scheduler.dispatch.order import Order
 from nnpm_scheduler.dispatch.pace import Pace
 from nnpm_scheduler.dispatch.sharing import Sharing
+from nnpm_scheduler.dispatch.standing import Standing
 
 MOST_IN_ENTRY = 64
 """Requests that one entry may carry: one batch by default."""
@@ -43,6 +45,7 @@ class Window:
         # What came since the last look: as a rule it leaves at once, and needs no order.
         self._fresh: list[Flight] = []
         self._suspects: OrderedDict[int, Flight] = OrderedDict()
+        self._waited = False
         self._out = 0
         self._suspects_out = 0
         # Entries that are being run, supposedly, by when that began; and those behind them.
@@ -105,14 +108,24 @@ class Window:
             self._running[follower] = now
         room = self._room(ready, batch, now)
         waiting = self._fresh
-        if self._order.requests or sum([flight.live for flight in waiting]) > room:
+        if self._waited or self._order.requests or sum([flight.live for flight in waiting]) > room:
             self._settle()
             entries += self._take_in_order(ready, batch, room, now)
-            self.pace.look(now, waiting=self._order.requests > 0)
+            self._waited = self._order.requests > 0
+            self.pace.look(now, waiting=self._waited)
         elif waiting:
             self._fresh = []
             entries += self._take_all(waiting, ready, batch, now)
         return entries
+
+    def predicted(self, calls: int, to: Admitted, standing: Standing, deadline: float) -> float:
+        """Seconds until such calls are answered, as things stand; 0 while nothing waits, or nothing is known."""
+        ready, batch = to.route.ready, to.route.batch
+        if not self._order.requests or not ready or not (rate := self.pace.rate(ready, batch)):
+            return 0.0
+        self._settle()
+        work = calls * to.cost
+        return (self._order.ahead(standing, deadline, work, rate) + work + self._out * to.cost) / rate
 
     def due(self, now: float) -> float | None:
         """When `take` may find more room though nothing has returned; None when it does not depend on time."""
@@ -156,6 +169,7 @@ class Window:
     def _take_in_order(self, ready: int, batch: int, room: int, now: float) -> list[Posted]:
         order = self._order
         entries: list[Posted] = []
+        hopeless = now + self.pace.run / 2
         share = share_of(order.requests, ready=ready, batch=batch)
         while order.requests and room > 0:
             share = min(share, room)
@@ -166,9 +180,12 @@ class Window:
                 if flights and requests + head.flight.live > share:
                     break
                 order.pop(head)
+                if head.flight.deadline < hopeless:
+                    continue  # it ends by its alarm, and costs no replica any time
                 flights.append(head.flight)
                 requests += head.flight.live
-            entries.append(self._entry(flights, requests, now, ready))
+            if flights:
+                entries.append(self._entry(flights, requests, now, ready))
             room -= requests
         return entries
 

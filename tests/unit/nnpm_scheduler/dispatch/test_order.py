@@ -173,11 +173,11 @@ def test_work_ahead_counts_higher_classes_earlier_deadlines_and_the_share_of_oth
         rig.block("others", count=10)
         rig.block("mine", Priority.LOW)
     normal = Standing(Priority.NORMAL, "mine")
-    assert rig.order.ahead(normal, 1.0, 1) == 10 + 20 + 21
-    assert rig.order.ahead(normal, 0.5, 1) == 10 + 0 + 1
-    assert rig.order.ahead(Standing(Priority.NORMAL, "others"), 1.0, 1) == 10 + 100 + 20
-    assert rig.order.ahead(Standing(Priority.HIGH, "new"), 1.0, 1) == 1
-    assert rig.order.ahead(Standing(Priority.NORMAL, "heavy"), 1.0, 3) == 10 + 2
+    assert rig.order.ahead(normal, 1.0, 1, 1e9) == 10 + 20 + 21
+    assert rig.order.ahead(normal, 0.5, 1, 1e9) == 10 + 0 + 1
+    assert rig.order.ahead(Standing(Priority.NORMAL, "others"), 1.0, 1, 1e9) == 10 + 100 + 20
+    assert rig.order.ahead(Standing(Priority.HIGH, "new"), 1.0, 1, 1e9) == 1
+    assert rig.order.ahead(Standing(Priority.NORMAL, "heavy"), 1.0, 3, 1e9) == 10 + 2
 
 
 @given(st.integers(0, 1 << 30))

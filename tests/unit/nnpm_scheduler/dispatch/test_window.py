@@ -4,10 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nnpm_scheduler.dispatch.admission import Admitted
 from nnpm_scheduler.dispatch.inflight import Flight, Posted
 from nnpm_scheduler.dispatch.sharing import Sharing
+from nnpm_scheduler.dispatch.standing import NOBODYS, Priority, Standing
 from nnpm_scheduler.dispatch.statistics import BatchFigures
 from nnpm_scheduler.dispatch.window import LEAD, MOST_IN_ENTRY, OPEN_PER_REPLICA, Window
+from support.front import revision
 
 
 class _Calls:
@@ -228,3 +231,34 @@ def test_blocks_of_any_sizes_leave_in_order_within_the_window_and_the_batch(
                 rig.answer(flight)
     assert left == waiting
     assert (rig.window._out, bool(rig.window)) == (0, False)
+
+
+def test_the_predicted_wait_is_what_is_ahead_over_what_gets_done() -> None:
+    rig = Rig(run=0.1)
+    to = Admitted(revision(ready=1, batch=1), None)
+    assert rig.window.predicted(1, to, NOBODYS, 1.0) == 0.0
+    rig.add(*[1] * 11)
+    rig.take(batch=1)
+    assert rig.window.waiting == 10
+    assert rig.window.predicted(1, to, NOBODYS, 1.0) == pytest.approx(1.2)
+    assert rig.window.predicted(1, to, Standing(Priority.HIGH), 1.0) == pytest.approx(0.2)
+    assert rig.window.predicted(1, to, Standing(tenant="other"), 1.0) == pytest.approx(0.3)
+
+
+def test_without_a_replica_nothing_is_predicted() -> None:
+    rig = Rig(run=0.1)
+    rig.add(*[1] * 11)
+    rig.take(batch=1)
+    assert rig.window.predicted(1, Admitted(revision(ready=0, batch=1), None), NOBODYS, 1.0) == 0.0
+
+
+def test_what_cannot_be_answered_in_time_any_more_costs_no_replica_any_time() -> None:
+    rig = Rig(run=0.1)
+    rig.add(1)
+    running = rig.take(batch=1)
+    rig.add(1, 1)
+    assert rig.take(batch=1) == []
+    rig.now = 0.99  # their deadline is at 1
+    rig.answer(running[0].flights[0])
+    assert rig.take(batch=1) == []
+    assert rig.window.waiting == 0
