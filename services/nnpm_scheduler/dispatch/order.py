@@ -252,6 +252,11 @@ class Order:
         for lower in self._classes[head.flight.standing.priority + 1 :]:
             lower.passed_over = min(AGED_PLACE - 1, lower.passed_over + work)
 
+    @property
+    def work(self) -> int:
+        """In all blocks."""
+        return sum([of.work for of in self._classes])
+
     def ahead(self, standing: Standing, deadline: float, work: int, rate: float) -> float:
         """Work that leaves before so much of that standing and deadline has left, if so much leaves in a second."""
         higher = sum([of.work for of in self._classes[: standing.priority]])

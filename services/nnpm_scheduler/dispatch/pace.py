@@ -23,6 +23,7 @@ class Pace:
         self.run = 0.0
         self.work = 0
         self._since: float | None = None
+        self._looked = 0.0
         self._seen = 0.0
         self._seconds = 0.0
 
@@ -35,16 +36,24 @@ class Pace:
         """Whether something waits now; to be told when that begins, ends, and in between."""
         since, self._since = self._since, now if waiting else None
         work, self.work = self.work, 0
+        looked, self._looked = self._looked, now
+        memory = max(MEMORY, _RUNS * self.run)
         if since is None:
+            if waiting and now - looked > memory:
+                self._seen = self._seconds = 0.0  # replicas may have come and gone
             return
-        span, memory = now - since, max(MEMORY, _RUNS * self.run)
+        span = now - since
         if span < memory:  # else nobody looked, as when Redis was away
             fade = exp(-span / memory)
             self._seen = self._seen * fade + work
             self._seconds = self._seconds * fade + span
 
     def rate(self, ready: int, batch: int) -> float:
-        """Work a second. Until enough was seen: as if replicas ran full batches; 0 when not even a run was seen."""
+        """Work a second. Until enough was seen: at best."""
         if self._seconds >= max(_ENOUGH, self.run):
             return self._seen / self._seconds
+        return self.at_best(ready, batch)
+
+    def at_best(self, ready: int, batch: int) -> float:
+        """Work a second, if replicas ran full batches all the time; 0 when not even a run was seen."""
         return ready * batch / self.run if self.run else 0.0

@@ -259,8 +259,8 @@ class Dispatch:
         deadline = now / 1e9 + timeout
         while True:
             piece = calls.split(share) if len(calls) > share else calls
-            if (wait := window.predicted(len(piece), admitted, standing, deadline) * CAUTION) > timeout:
-                self._refuse(piece, span, overloaded(wait, timeout))
+            if wait := window.too_late(len(piece), admitted, standing, deadline, timeout / CAUTION):
+                self._refuse(piece, span, overloaded(wait * CAUTION, timeout))
             else:
                 flight = self._inflight.admit(piece, admitted, now, deadline, span)
                 flight.standing = standing

@@ -44,6 +44,7 @@ class Window:
         self._order = Order(sharing.weight_of, sharing.ageing)
         # What came since the last look: as a rule it leaves at once, and needs no order.
         self._fresh: list[Flight] = []
+        self._fresh_requests = 0
         self._suspects: OrderedDict[int, Flight] = OrderedDict()
         self._waited = False
         self._out = 0
@@ -63,6 +64,7 @@ class Window:
     def add(self, flight: Flight) -> None:
         """It waits."""
         self._fresh.append(flight)
+        self._fresh_requests += flight.live
 
     def put_back(self, flights: Iterable[Flight]) -> None:
         """Ahead of others of their standing: these waited before. A request that a worker died with is a suspect."""
@@ -114,18 +116,26 @@ class Window:
             self._waited = self._order.requests > 0
             self.pace.look(now, waiting=self._waited)
         elif waiting:
-            self._fresh = []
+            self._fresh, self._fresh_requests = [], 0
             entries += self._take_all(waiting, ready, batch, now)
         return entries
 
-    def predicted(self, calls: int, to: Admitted, standing: Standing, deadline: float) -> float:
-        """Seconds until such calls are answered, as things stand; 0 while nothing waits, or nothing is known."""
+    def too_late(self, calls: int, to: Admitted, standing: Standing, deadline: float, patience: float) -> float:
+        """Seconds until such calls would be answered, if that is more than their clients' patience; else 0.
+
+        While replicas are free, or nothing is known yet, nobody comes too late.
+        """
         ready, batch = to.route.ready, to.route.batch
-        if not self._order.requests or not ready or not (rate := self.pace.rate(ready, batch)):
+        around = self._out + self._fresh_requests + calls
+        if not self._order.requests and around <= ready * batch:
+            return 0.0
+        rate = self.pace.rate(ready, batch) if self._order.requests else self.pace.at_best(ready, batch)
+        if around * to.cost + self._order.work <= rate * patience or not rate:
             return 0.0
         self._settle()
         work = calls * to.cost
-        return (self._order.ahead(standing, deadline, work, rate) + work + self._out * to.cost) / rate
+        seconds = (self._order.ahead(standing, deadline, work, rate) + work + self._out * to.cost) / rate
+        return seconds if seconds > patience else 0.0
 
     def due(self, now: float) -> float | None:
         """When `take` may find more room though nothing has returned; None when it does not depend on time."""
@@ -150,7 +160,7 @@ class Window:
     def _settle(self) -> None:
         for flight in self._fresh:
             self._order.add(flight)
-        self._fresh = []
+        self._fresh, self._fresh_requests = [], 0
 
     def _take_all(self, waiting: list[Flight], ready: int, batch: int, now: float) -> list[Posted]:
         share = share_of(sum([flight.live for flight in waiting]), ready=ready, batch=batch)

@@ -233,23 +233,38 @@ def test_blocks_of_any_sizes_leave_in_order_within_the_window_and_the_batch(
     assert (rig.window._out, bool(rig.window)) == (0, False)
 
 
-def test_the_predicted_wait_is_what_is_ahead_over_what_gets_done() -> None:
+def test_who_would_be_late_is_told_how_late_by_class_tenant_and_what_is_ahead() -> None:
     rig = Rig(run=0.1)
     to = Admitted(revision(ready=1, batch=1), None)
-    assert rig.window.predicted(1, to, NOBODYS, 1.0) == 0.0
     rig.add(*[1] * 11)
     rig.take(batch=1)
     assert rig.window.waiting == 10
-    assert rig.window.predicted(1, to, NOBODYS, 1.0) == pytest.approx(1.2)
-    assert rig.window.predicted(1, to, Standing(Priority.HIGH), 1.0) == pytest.approx(0.2)
-    assert rig.window.predicted(1, to, Standing(tenant="other"), 1.0) == pytest.approx(0.3)
+
+    def late(standing: Standing, patience: float) -> float:
+        return rig.window.too_late(1, to, standing, 1.0, patience)
+
+    assert late(NOBODYS, 1.0) == pytest.approx(1.2)
+    assert late(NOBODYS, 1.3) == 0.0
+    assert late(Standing(Priority.HIGH), 0.1) == pytest.approx(0.2)
+    assert late(Standing(Priority.HIGH), 0.25) == 0.0
+    assert late(Standing(tenant="other"), 0.1) == pytest.approx(0.3)
 
 
-def test_without_a_replica_nothing_is_predicted() -> None:
+def test_a_turn_that_brings_more_than_can_be_done_is_not_taken_in_whole() -> None:
     rig = Rig(run=0.1)
+    to = Admitted(revision(ready=1, batch=1), None)
+    rig.add(*[1] * 8)
+    assert rig.window.too_late(1, to, NOBODYS, 1.0, 1.0) == 0.0
+    rig.add(*[1] * 8)
+    assert rig.window.too_late(1, to, NOBODYS, 1.0, 1.0) == pytest.approx(1.7)
+
+
+def test_nobody_is_late_while_a_replica_is_free_or_none_is_there() -> None:
+    rig = Rig(run=0.1)
+    assert rig.window.too_late(1, Admitted(revision(ready=1, batch=1), None), NOBODYS, 0.01, 0.01) == 0.0
     rig.add(*[1] * 11)
     rig.take(batch=1)
-    assert rig.window.predicted(1, Admitted(revision(ready=0, batch=1), None), NOBODYS, 1.0) == 0.0
+    assert rig.window.too_late(1, Admitted(revision(ready=0, batch=1), None), NOBODYS, 1.0, 0.1) == 0.0
 
 
 def test_what_cannot_be_answered_in_time_any_more_costs_no_replica_any_time() -> None:
