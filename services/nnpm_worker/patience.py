@@ -152,6 +152,11 @@ class Patience:
         self.costs = Costs()
         self.returns = Returns()
 
+    def fitting(self, rows: int) -> int:
+        """The largest batch to make of so many: the largest of the preferred sizes that they fill, if they fill one."""
+        filled = [size for size in self._preferred if size <= rows]
+        return min(self._most, max(filled)) if filled else self._most
+
     def seconds(self, rows: int, since: float, now: float) -> float:
         """How long to wait yet, unless something arrives; 0 = run now.
 

@@ -11,13 +11,18 @@ from nnpm.telemetry.metrics import Metrics
 from nnpm_worker.deliver import Addressee, Deliverer
 from nnpm_worker.execution import BatchResult, Figures, Outcome, failed
 from nnpm_worker.hands import Hands, Held, HeldState
+from nnpm_worker.patience import Patience
 from nnpm_worker.replica import Replica
 from nnpm_worker.requests import Job
 from nnpm_worker.spans import BatchSpans
+from nnpm_worker.timer import PreciseTimer
 from nnpm_worker.watchdog import Watchdog
 
 _MOST_CLAIMED = 128 * 1024 * 1024
 """Bytes of large bodies that are fetched for one batch."""
+
+_LOOK_SECONDS = 0.0002
+"""How often Redis is asked for more while a batch waits for company."""
 
 _log = get_logger("serving")
 
@@ -27,6 +32,7 @@ class Server:
     """A replica that takes requests. `requests_per_entry` is a running mean, to read about one batch at a time."""
 
     replica: Replica
+    patience: Patience
     busy: bool = False
     leaving: bool = False
     requests_per_entry: float = 1.0
@@ -41,9 +47,19 @@ class Server:
             return 1
         return max(1, round(self.replica.plan.rows / self.requests_per_entry))
 
-    def saw_entry(self, requests: int) -> None:
-        """An entry with that many requests came."""
-        self.requests_per_entry += 0.2 * (requests - self.requests_per_entry)
+    def saw(self, held: Held) -> None:
+        """An entry came."""
+        self.requests_per_entry += 0.2 * (held.entry.requests - self.requests_per_entry)
+        for job in held.jobs:
+            self.patience.returns.arrived(job.block.count, job.admitted_ns / 1e9)
+
+    def wait(self, batch: Sequence[Held]) -> float:
+        """How long a batch waits for company yet, seconds. (All counts of the patience are requests.)"""
+        if not self.replica.plan.joins or self.leaving:
+            return 0.0
+        requests = sum([held.entry.requests for held in batch])
+        since = min([job.received_ns for job in batch[0].jobs], default=0) / 1e9
+        return self.patience.seconds(requests, since, time.monotonic())
 
 
 class Serving:
@@ -79,6 +95,7 @@ class Serving:
         self._changed = changed
         self._runs: set[asyncio.Task[None]] = set()
         self._alone = False
+        self._timer = PreciseTimer(changed.set)
         self.servers: dict[str, Server] = {}
         """By revision."""
 
@@ -100,7 +117,10 @@ class Serving:
             return
         for revision, server in self.servers.items():
             if not server.busy and (batch := self._batch(revision, server, waiting)):
-                self._start(server, batch)
+                if server.wait(batch) > 0:
+                    self._timer.set(_LOOK_SECONDS)
+                else:
+                    self._start(server, batch)
 
     async def close(self) -> None:
         """Give up what still runs: its scheduler will see this worker gone, and take it back."""
@@ -108,17 +128,18 @@ class Serving:
         for run in runs:
             run.cancel()
         await asyncio.gather(*runs, return_exceptions=True)
+        self._timer.close()
 
     def _batch(self, revision: str, server: Server, waiting: Sequence[Held]) -> list[Held]:
         """The next entries of a revision: about one batch of requests, and no more claimed bytes than fit in memory."""
+        own = [held for held in waiting if held.revision == revision]
+        most = server.patience.fitting(sum([held.entry.requests for held in own]))
         batch: list[Held] = []
         requests = claimed = 0
-        for held in waiting:
-            if held.revision != revision:
-                continue
+        for held in own:
             requests += held.entry.requests
             claimed += held.claimed_bytes
-            if batch and (requests > server.replica.plan.rows or claimed > _MOST_CLAIMED):
+            if batch and (requests > most or claimed > _MOST_CLAIMED):
                 break
             batch.append(held)
         return batch
@@ -150,6 +171,10 @@ class Serving:
             # Free before Deliver is answered: the next batch is read and run meanwhile.
             self._free(server)
             self._observe(server.replica.revision.id, result)
+            if result.figures.requests:
+                now = time.monotonic()
+                server.patience.costs.learn(result.figures.requests, now - result.started_ns / 1e9)
+                server.patience.returns.answered(sum([held.entry.requests for held in batch]), now)
             await self._deliver(server.replica.revision.id, batch, result)
         finally:
             self._free(server)

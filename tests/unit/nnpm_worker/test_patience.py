@@ -144,6 +144,7 @@ def test_a_delay_that_was_set_is_kept_and_a_preferred_size_does_not_wait() -> No
     assert patience.seconds(7, since=1.0, now=1.02) == 0
     assert patience.seconds(8, since=1.0, now=1.0) == 0
     assert patience.seconds(MOST, since=1.0, now=1.0) == 0
+    assert [patience.fitting(rows) for rows in (3, 8, 15, 17, 100)] == [MOST, 8, 8, 16, 16]
     assert Patience(MOST, longest=0.0).seconds(3, since=1.0, now=1.0) == 0
 
 
