@@ -47,11 +47,15 @@ if TYPE_CHECKING:
 _HEALTH_SECONDS = 0.1
 _CLOSE_SECONDS = 1.0
 
+_SWITCH_SECONDS = 0.0005
+"""For so long a thread that comes back from a run may be kept waiting for the interpreter lock; 5 ms by default."""
+
 _log = get_logger("worker")
 
 
 async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
     """Run a worker until `stop` is set, then drain it."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
     incarnation = secrets.token_hex(8)
     metrics = Metrics()
     metrics.serve(settings.metrics_listen, insecure=settings.insecure)
