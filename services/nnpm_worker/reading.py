@@ -122,7 +122,7 @@ class Reading:
             except REDIS_ERRORS as error:
                 _log.warning("the group cannot be made yet", revision=revision, why=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
-        self._serving.servers[revision] = Server(replica)
+        self._serving.servers[revision] = Server(replica, replica.revision.batching.patience(replica.plan.rows))
         self._changed.set()
 
     async def leave(self, revision: str) -> None:
@@ -270,7 +270,7 @@ class Reading:
         for held in self._intake.accept(received):
             server = self._serving.servers.get(held.revision)
             if server is not None:
-                server.saw_entry(held.entry.requests)
+                server.saw(held)
 
     def _let_leave(self) -> None:
         """Replicas that leave are let go once nothing of theirs is in hand."""

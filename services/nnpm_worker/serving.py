@@ -1,6 +1,7 @@
 """From entries in hand to answers delivered: starts runs, delivers their outcomes, marks their entries done."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,39 +12,78 @@ from nnpm.telemetry.metrics import Metrics
 from nnpm_worker.deliver import Addressee, Deliverer
 from nnpm_worker.execution import BatchResult, Figures, Outcome, failed
 from nnpm_worker.hands import Hands, Held, HeldState
+from nnpm_worker.patience import Patience
 from nnpm_worker.replica import Replica
 from nnpm_worker.requests import Job
 from nnpm_worker.spans import BatchSpans
+from nnpm_worker.timer import PreciseTimer
 from nnpm_worker.watchdog import Watchdog
 
 _MOST_CLAIMED = 128 * 1024 * 1024
 """Bytes of large bodies that are fetched for one batch."""
+
+_AHEAD_SECONDS = 0.001
+"""So long before its run's end the next batch is read: two answers of Redis."""
+
+_LOOK_SECONDS = 0.0002
+"""How often Redis is asked for more while a batch waits for company."""
 
 _log = get_logger("serving")
 
 
 @dataclass(slots=True)
 class Server:
-    """A replica that takes requests. `requests_per_entry` is a running mean, to read about one batch at a time."""
+    """A replica that takes requests.
+
+    Attributes:
+        replica: runs them.
+        patience: how long a batch waits.
+        busy: something runs.
+        leaving: nothing more is read.
+        requests_per_entry: a running mean, to read about one batch at a time.
+        ends: when the run will end, as far as is known; on the monotonic clock, seconds.
+        ahead: requests that were read while it runs.
+        left: nothing is in hand any more.
+    """
 
     replica: Replica
+    patience: Patience
     busy: bool = False
     leaving: bool = False
     requests_per_entry: float = 1.0
+    ends: float = math.inf
+    ahead: int = 0
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def entries_wanted(self) -> int:
-        """How many entries to read now: what can be started now, and no more."""
-        if self.busy or self.leaving:
+        """How many entries to read now: what can be started now, or once the run that is about to end has ended.
+
+        No earlier, so that an idle worker gets what comes meanwhile.
+        """
+        if self.leaving:
+            return 0
+        if self.busy and (self.ahead or time.monotonic() < self.ends - _AHEAD_SECONDS):
             return 0
         if not self.replica.plan.joins:
             return 1
         return max(1, round(self.replica.plan.rows / self.requests_per_entry))
 
-    def saw_entry(self, requests: int) -> None:
-        """An entry with that many requests came."""
-        self.requests_per_entry += 0.2 * (requests - self.requests_per_entry)
+    def saw(self, held: Held) -> None:
+        """An entry came."""
+        self.requests_per_entry += 0.2 * (held.entry.requests - self.requests_per_entry)
+        if self.busy:
+            self.ahead += held.entry.requests
+        for job in held.jobs:
+            self.patience.returns.arrived(job.block.count, job.admitted_ns / 1e9)
+
+    def wait(self, batch: Sequence[Held]) -> float:
+        """How long a batch waits for company yet, seconds. (All counts of the patience are requests.)"""
+        if not self.replica.plan.joins or self.leaving:
+            return 0.0
+        requests = sum([held.entry.requests for held in batch])
+        since = min([job.received_ns for job in batch[0].jobs], default=0) / 1e9
+        return self.patience.seconds(requests, since, time.monotonic())
 
 
 class Serving:
@@ -79,6 +119,8 @@ class Serving:
         self._changed = changed
         self._runs: set[asyncio.Task[None]] = set()
         self._alone = False
+        self._timer = PreciseTimer(changed.set)
+        self._wakes = 0.0
         self.servers: dict[str, Server] = {}
         """By revision."""
 
@@ -99,8 +141,13 @@ class Serving:
                 self._start(self.servers[suspect.revision], [suspect])
             return
         for revision, server in self.servers.items():
-            if not server.busy and (batch := self._batch(revision, server, waiting)):
-                self._start(server, batch)
+            if server.busy:
+                self._wake_before(server.ends)
+            elif batch := self._batch(revision, server, waiting):
+                if server.wait(batch) > 0:
+                    self._wake_at(time.monotonic() + _LOOK_SECONDS)
+                else:
+                    self._start(server, batch)
 
     async def close(self) -> None:
         """Give up what still runs: its scheduler will see this worker gone, and take it back."""
@@ -108,28 +155,44 @@ class Serving:
         for run in runs:
             run.cancel()
         await asyncio.gather(*runs, return_exceptions=True)
+        self._timer.close()
 
     def _batch(self, revision: str, server: Server, waiting: Sequence[Held]) -> list[Held]:
         """The next entries of a revision: about one batch of requests, and no more claimed bytes than fit in memory."""
+        own = [held for held in waiting if held.revision == revision]
+        most = server.patience.fitting(sum([held.entry.requests for held in own]))
         batch: list[Held] = []
         requests = claimed = 0
-        for held in waiting:
-            if held.revision != revision:
-                continue
+        for held in own:
             requests += held.entry.requests
             claimed += held.claimed_bytes
-            if batch and (requests > server.replica.plan.rows or claimed > _MOST_CLAIMED):
+            if batch and (requests > most or claimed > _MOST_CLAIMED):
                 break
             batch.append(held)
         return batch
 
     def _start(self, server: Server, batch: Sequence[Held]) -> None:
-        server.busy = True
+        server.busy, server.ahead = True, 0
         for held in batch:
             held.state = HeldState.RUNNING
+        cost = server.patience.costs.of(sum([held.entry.requests for held in batch]))
+        server.ends = time.monotonic() + cost if cost else math.inf
+        self._wake_before(server.ends)
         run = asyncio.create_task(self._run(server, batch))
         self._runs.add(run)
         run.add_done_callback(self._ended)
+
+    def _wake_before(self, end: float) -> None:
+        """When the next batch is to be read ahead."""
+        if end - _AHEAD_SECONDS > time.monotonic() and end < math.inf:
+            self._wake_at(end - _AHEAD_SECONDS)
+
+    def _wake_at(self, when: float) -> None:
+        """Make the loop turn, at the latest then; who asked for a later time asks again in that turn."""
+        now = time.monotonic()
+        if not now < self._wakes <= when:
+            self._wakes = when
+            self._timer.set(when - now)
 
     def _ended(self, run: asyncio.Task[None]) -> None:
         self._runs.discard(run)
@@ -144,7 +207,7 @@ class Serving:
             try:
                 result = await self._result(server, batch)
             finally:
-                # Free before Deliver is answered, and only once: the next batch is read and run meanwhile.
+                # Free before Deliver is answered: the next batch, which may be here already, runs meanwhile.
                 self._free(server)
             if result is not None:
                 self._observe(server.replica.revision.id, result)
@@ -152,20 +215,24 @@ class Serving:
         finally:
             if alone:
                 self._alone = False
-                self._changed.set()
 
     async def _result(self, server: Server, batch: Sequence[Held]) -> BatchResult | None:
-        """What comes of a batch; None when it is a suspect that may not be begun."""
+        """What becomes of a batch; None when it is not to be answered."""
         if batch[0].entry.suspect and not await self._may_begin(batch[0]):
             return None
         refused = await self._redeem(batch)
         jobs = [job for held in batch for job in held.jobs if job not in refused]
         result = await self._execute(server, jobs)
+        if result.figures.requests:
+            now = time.monotonic()
+            server.patience.costs.learn(result.figures.requests, now - result.started_ns / 1e9)
+            server.patience.returns.answered(sum([held.entry.requests for held in batch]), now)
         result.outcomes.extend(outcome for job, error in refused.items() for outcome in failed(job, error))
         return result
 
     def _free(self, server: Server) -> None:
-        server.busy = False
+        server.busy, server.ahead = False, 0
+        self.start_runs()
         self._changed.set()
 
     async def _may_begin(self, held: Held) -> bool:
