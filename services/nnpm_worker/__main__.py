@@ -114,7 +114,6 @@ class _Worker:
             spans=BatchSpans(trace.get_tracer("nnpm_worker"), self._settings.worker_name),
             metrics=self._metrics,
             watchdog=self._watchdog,
-            changed=self._changed,
         )
 
     def _compose_reading(self, incarnation: str, redis: Redis) -> Reading:
@@ -175,7 +174,7 @@ class _Worker:
             except TimeoutError:
                 _log.warning("not everything in hand could be finished; its schedulers will take it back")
                 reading.cancel()
-            await self._serving.close()
+            self._serving.close()
             with suppress(TimeoutError):  # a run that goes on holds its model; its thread ends with the process
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._models.close()

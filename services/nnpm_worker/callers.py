@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import grpc.aio
 from google.rpc.status_pb2 import Status
 
-from nnpm.errors import FailedPrecondition, Internal, NnpmError
+from nnpm.errors import FailedPrecondition, NnpmError
 from nnpm.rpc.status import from_bytes, from_status
 from nnpm.rpc.tls import Tls
 from nnpm.settings import ServiceSettings
@@ -17,20 +17,24 @@ from nnpm_worker.messages import Buffer
 if TYPE_CHECKING:
     from nnpm_wire import Client, ClientTls
 
+Messages = Sequence[Buffer]
+Done = Callable[[NnpmError | None, Messages], None]
+"""Told how a call ended: what it failed with, or the messages that came."""
+
 _log = get_logger("callers")
 
 
 class Caller(Protocol):
     """Makes calls of one message up."""
 
-    async def call(self, address: str, path: str, parts: Sequence[Buffer], seconds: float) -> Buffer:
-        """The answer to the message that the parts make. Raises NnpmError."""
+    def call(self, address: str, path: str, parts: Sequence[Buffer], seconds: float, done: Done) -> None:
+        """Begin the call whose message the parts make; `done` is called on the event loop, never before this returns.
 
-    async def collect(self, address: str, path: str, parts: Sequence[Buffer], seconds: float) -> Sequence[Buffer]:
-        """As `call`, of a method that answers with many messages."""
+        The parts are not needed any more once this has returned.
+        """
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Give up what is under way; nobody is told."""
 
 
 def open_caller(settings: ServiceSettings, channel_at: Callable[[str], grpc.aio.Channel]) -> Caller:
@@ -61,18 +65,26 @@ class GrpcCaller:
 
     def __init__(self, channel_at: Callable[[str], grpc.aio.Channel]) -> None:
         self._channel_at = channel_at
+        self._calls: set[asyncio.Task[None]] = set()
 
-    async def call(self, address: str, path: str, parts: Sequence[Buffer], seconds: float) -> Buffer:
-        method: Any = self._channel_at(address).unary_unary(path)  # no serialiser: bytes
-        answer: bytes = await method(b"".join(parts), timeout=seconds)
-        return answer
-
-    async def collect(self, address: str, path: str, parts: Sequence[Buffer], seconds: float) -> Sequence[Buffer]:
-        method: Any = self._channel_at(address).unary_stream(path)
-        return [message async for message in method(b"".join(parts), timeout=seconds)]
+    def call(self, address: str, path: str, parts: Sequence[Buffer], seconds: float, done: Done) -> None:
+        call = asyncio.ensure_future(self._call(address, path, b"".join(parts), seconds, done))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
 
     def close(self) -> None:
-        """The channels are the links'."""
+        for call in self._calls:
+            call.cancel()
+
+    async def _call(self, address: str, path: str, message: bytes, seconds: float, done: Done) -> None:
+        try:
+            # A method with one answer is one with many to whoever reads them all. No serialiser: bytes.
+            method: Any = self._channel_at(address).unary_stream(path)
+            messages = [answer async for answer in method(message, timeout=seconds)]
+        except NnpmError as error:
+            done(error, ())
+        else:
+            done(None, messages)
 
 
 class NativeCaller:
@@ -86,25 +98,13 @@ class NativeCaller:
     def __init__(self, client: "Client", tls: Tls) -> None:
         self._client = client
         self._tls: ClientTls | None = tls.channel_pem()
-        self._waiting: dict[int, asyncio.Future[list[bytes]]] = {}
+        self._waiting: dict[int, Done] = {}
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(client.fileno(), self._turn)
 
-    async def call(self, address: str, path: str, parts: Sequence[Buffer], seconds: float) -> Buffer:
-        messages = await self.collect(address, path, parts, seconds)
-        if len(messages) != 1:
-            raise Internal("INTERNAL_ERROR", f"{len(messages)} messages came where one answers")
-        return messages[0]
-
-    async def collect(self, address: str, path: str, parts: Sequence[Buffer], seconds: float) -> Sequence[Buffer]:
+    def call(self, address: str, path: str, parts: Sequence[Buffer], seconds: float, done: Done) -> None:
         tls = None if address.startswith("unix:") else self._tls
-        token = self._client.call(address, path, parts, seconds, tls)
-        answer: asyncio.Future[list[bytes]] = self._loop.create_future()
-        self._waiting[token] = answer
-        try:
-            return await answer
-        finally:
-            self._waiting.pop(token, None)
+        self._waiting[self._client.call(address, path, parts, seconds, tls)] = done
 
     def close(self) -> None:
         self._loop.remove_reader(self._client.fileno())
@@ -112,13 +112,8 @@ class NativeCaller:
 
     def _turn(self) -> None:
         for token, code, message, details, messages in self._client.turn():
-            answer = self._waiting.pop(token, None)
-            if answer is None or answer.done():
-                continue  # whoever asked was cancelled
-            if code == 0:
-                answer.set_result(messages)
-            else:
-                answer.set_exception(_error(code, message, details))
+            error = None if code == 0 else _error(code, message, details)
+            self._waiting.pop(token)(error, messages)
 
 
 def _error(code: int, message: str, details: bytes) -> NnpmError:

@@ -11,8 +11,8 @@ from nnpm.api.worker.v1 import worker_pb2 as wire
 from nnpm.errors import Cancelled, DataLoss, DeadlineExceeded, Internal, NnpmError, NotFound, Unavailable
 from nnpm.rpc.status import to_status
 from nnpm.telemetry.logs import get_logger
-from nnpm_worker.callers import Caller
-from nnpm_worker.execution import Figures, Outcome
+from nnpm_worker.callers import Caller, Messages
+from nnpm_worker.execution import BatchResult, Figures, Outcome
 from nnpm_worker.messages import Answer, deliver_request
 
 _SERVICE = "/nnpm.api.worker.v1.WorkerService/"
@@ -21,7 +21,6 @@ _MOST_TOGETHER = 16 * 1024 * 1024
 """Bytes of replies in one message; a single larger reply travels alone."""
 
 _DELIVER_SECONDS = 5.0
-_MARGIN_SECONDS = 1.0  # past the deadline of a call, in case that it is not kept
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds between tries
 _TRANSIENT = (Unavailable, DeadlineExceeded, Cancelled)
 
@@ -50,22 +49,33 @@ class Deliverer:
         self._caller = caller
         self._is_gone = is_gone
 
-    async def deliver(
-        self, to: Addressee, revision: str, outcomes: Sequence[Outcome], figures: Figures, started_ns: int
+    def deliver(
+        self, to: Addressee, revision: str, outcomes: Sequence[Outcome], result: BatchResult, done: Callable[[], None]
     ) -> None:
-        """Returns once the scheduler has answered, or is gone. Safe to repeat: a reply is taken at most once.
+        """Begin; `done` is called once the scheduler has answered, or is gone. A reply is taken at most once.
 
         Args:
             to: whom.
             revision: that ran.
-            outcomes: of one batch, those of this scheduler.
-            figures: of the batch.
-            started_ns: when it started, on this process's monotonic clock.
+            outcomes: those of this scheduler.
+            result: the batch that they are of.
+            done: called on the event loop.
         """
-        described: wire.BatchFigures | None = _figures(figures)
-        for answers in _portions([answer for outcome in outcomes for answer in _answers(outcome, started_ns)]):
-            await self._send(to, revision, answers, described)
+        described: wire.BatchFigures | None = _figures(result.figures)
+        portions = _portions([answer for outcome in outcomes for answer in _answers(outcome, result.started_ns)])
+        left = len(portions)
+
+        def one_done() -> None:
+            nonlocal left
+            left -= 1
+            if left <= 0:
+                done()
+
+        for answers in portions:
+            self._send(_Message(to, revision, answers, described, one_done))
             described = None  # once a batch
+        if not portions:
+            done()
 
     async def redeem(self, to: Addressee, number: int, nonce: int, size: int) -> bytes:
         """The body of a claimed request.
@@ -76,38 +86,64 @@ class Deliverer:
             DataLoss: CONTENT_MISMATCH, when it is not as long as was said.
         """
         request = wire.RedeemPayloadRequest(number=number, nonce=nonce).SerializeToString()
-        seconds = _DELIVER_SECONDS + size / 1e6
+        answer: asyncio.Future[Messages] = asyncio.get_running_loop().create_future()
+
+        def done(error: NnpmError | None, messages: Messages) -> None:
+            if answer.done():
+                return  # whoever asked was cancelled
+            if error is None:
+                answer.set_result(messages)
+            else:
+                answer.set_exception(error)
+
+        self._caller.call(to.address, _SERVICE + "RedeemPayload", [request], _DELIVER_SECONDS + size / 1e6, done)
         try:
-            async with asyncio.timeout(seconds + _MARGIN_SECONDS):
-                messages = await self._caller.collect(to.address, _SERVICE + "RedeemPayload", [request], seconds)
+            messages = await answer
         except NotFound as error:
             raise Cancelled("CALL_CANCELLED", "the request is no longer wanted") from error
-        except TimeoutError as error:
-            raise Unavailable("SERVER_UNREACHABLE", "the scheduler did not send the request's body in time") from error
         body = b"".join([wire.RedeemPayloadResponse.FromString(bytes(message)).data for message in messages])
         if len(body) != size:
             raise DataLoss("CONTENT_MISMATCH", f"the request's body came with {len(body)} bytes, not {size}")
         return body
 
-    async def _send(
-        self, to: Addressee, revision: str, answers: Sequence[Answer], figures: wire.BatchFigures | None
-    ) -> None:
-        pause = _FIRST_PAUSE
-        while not self._is_gone(to):
-            parts = deliver_request(self._worker, to.scheduler, revision, answers, figures)
-            try:
-                await self._caller.call(to.address, _SERVICE + "Deliver", parts, _DELIVER_SECONDS)
-            except _TRANSIENT:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-            except NnpmError as error:
-                # It was answered, and would be answered the same again: the calls get a clear end instead.
-                _log.error("a scheduler refuses a Deliver", scheduler=to.scheduler, reason=error.reason, why=str(error))
-                if all(answer.status for answer in answers):
-                    return
-                answers = _without_contents(answers, error)
-            else:
+    def _send(self, message: "_Message") -> None:
+        """Once; what may be mended by another try is tried again later."""
+        to = message.to
+        if self._is_gone(to):
+            message.done()
+            return
+        parts = deliver_request(self._worker, to.scheduler, message.revision, message.answers, message.figures)
+        self._caller.call(
+            to.address, _SERVICE + "Deliver", parts, _DELIVER_SECONDS, lambda error, _: self._sent(message, error)
+        )
+
+    def _sent(self, message: "_Message", error: NnpmError | None) -> None:
+        if error is None:
+            message.done()
+        elif isinstance(error, _TRANSIENT):
+            asyncio.get_running_loop().call_later(message.pause, self._send, message)
+            message.pause = min(2 * message.pause, _LONGEST_PAUSE)
+        else:
+            # It was answered, and would be answered the same again: the calls get a clear end instead.
+            scheduler = message.to.scheduler
+            _log.error("a scheduler refuses a Deliver", scheduler=scheduler, reason=error.reason, why=str(error))
+            if all(answer.status for answer in message.answers):
+                message.done()
                 return
+            message.answers = _without_contents(message.answers, error)
+            self._send(message)
+
+
+@dataclass(slots=True)
+class _Message:
+    """One Deliver on its way, however often it is sent; `pause` seconds before it is sent again."""
+
+    to: Addressee
+    revision: str
+    answers: Sequence[Answer]
+    figures: wire.BatchFigures | None
+    done: Callable[[], None]
+    pause: float = _FIRST_PAUSE
 
 
 def _answers(outcome: Outcome, started_ns: int) -> Iterator[Answer]:
@@ -134,17 +170,16 @@ def _without_contents(answers: Sequence[Answer], error: NnpmError) -> list[Answe
     return [replace(answer, head=b"", raw=(), status=status.SerializeToString()) for answer in answers]
 
 
-def _portions(answers: Sequence[Answer]) -> Iterator[list[Answer]]:
-    portion: list[Answer] = []
+def _portions(answers: Sequence[Answer]) -> list[list[Answer]]:
+    portions: list[list[Answer]] = []
     size = 0
     for answer in answers:
-        if portion and size + answer.size > _MOST_TOGETHER:
-            yield portion
-            portion, size = [], 0
-        portion.append(answer)
         size += answer.size
-    if portion:
-        yield portion
+        if not portions or size > _MOST_TOGETHER:
+            portions.append([])
+            size = answer.size
+        portions[-1].append(answer)
+    return portions
 
 
 def _figures(figures: Figures) -> wire.BatchFigures:

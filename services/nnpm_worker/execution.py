@@ -50,13 +50,14 @@ class Figures:
         return sum(self.runs)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BatchResult:
-    """Every job's outcome, in no promised order. `started_ns` is on the monotonic clock."""
+    """Every job's outcome, in no promised order, and from when to when it ran, on the monotonic clock."""
 
     outcomes: list[Outcome]
     figures: Figures
     started_ns: int
+    ended_ns: int
 
 
 class Execution:
@@ -80,7 +81,7 @@ class Execution:
     def run(self, jobs: Sequence[Job]) -> BatchResult:
         """Bring each request to its outcome. A request's fault is its own: its neighbours are answered all the same."""
         started = time.monotonic_ns()
-        result = BatchResult([], Figures(), started)
+        result = BatchResult([], Figures(), started, started)
         pieces: list[Piece] = []
         for job in jobs:
             result.outcomes.extend([Outcome(job, offset, 1, None, _cancelled()) for offset in sorted(job.cancelled)])
@@ -96,6 +97,7 @@ class Execution:
         result.figures.compute_input_ns += time.monotonic_ns() - started
         for run in runs:
             self._run_together(run, result)
+        result.ended_ns = time.monotonic_ns()
         return result
 
     def _decode(self, job: Job) -> tuple[list[Piece], list[Fault]]:

@@ -165,7 +165,7 @@ class Patience:
             since: when the oldest of them came.
             now: is asked.
         """
-        if rows >= self._most or rows in self._preferred:
+        if rows >= self._most or any(size <= rows for size in self._preferred):
             return 0.0
         if self._longest is not None:
             return max(0.0, since + self._longest - now)

@@ -48,6 +48,13 @@ class Job:
             self._fill(self.block.raw, self.block.body)
 
     @property
+    def rows(self) -> int:
+        """Of all its requests: the first input's axis 0, where there is a layout with one."""
+        layout = self.block.layout
+        shape = layout.inputs[0].shape if layout is not None and layout.inputs else ()
+        return self.block.count * max(1, shape[0] if shape else 1)
+
+    @property
     def complete(self) -> bool:
         """Whether its bytes are here."""
         return self.raw is not None or self.body is not None
