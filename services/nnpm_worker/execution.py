@@ -59,6 +59,11 @@ class BatchResult:
     started_ns: int
     ended_ns: int
 
+    @property
+    def seconds(self) -> float:
+        """That it took, decoding and writing replies included."""
+        return (self.ended_ns - self.started_ns) / 1e9
+
 
 class Execution:
     """Runs batches of one loaded model.

@@ -18,6 +18,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from nnpm.errors import FailedPrecondition, Internal, InvalidArgument, NnpmError, ResourceExhausted
 from nnpm_worker.mapped_pages import released_while_loading
+from nnpm_worker.onnx_operators import cost_is_by_shape
 from nnpm_worker.providers import usable_providers
 from nnpm_worker.runtime import RuntimeOptions, Signature, Tensors
 
@@ -55,13 +56,13 @@ class OnnxRuntime:
             raise FailedPrecondition(
                 "MODEL_LOAD_FAILED", f"ONNX Runtime cannot load the model: {_text(error, path.parent)}"
             ) from error
-        return OnnxModel(session)
+        return OnnxModel(session, steady=cost_is_by_shape(path))
 
 
 class OnnxModel:
     """See `nnpm_worker.runtime.Model`."""
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    def __init__(self, session: ort.InferenceSession, *, steady: bool) -> None:
         self._session: ort.InferenceSession | None = session
         self._outputs = tuple(node.name for node in session.get_outputs())
         types = {node.type for node in (*session.get_inputs(), *session.get_outputs())}
@@ -70,6 +71,7 @@ class OnnxModel:
         self._run_options = ort.RunOptions()
         self._run_options.log_severity_level = _SILENT
         self.providers = tuple(session.get_providers())
+        self.steady = steady
 
     def run(self, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
         """See `nnpm_worker.runtime.Model.run`."""

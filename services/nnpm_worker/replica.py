@@ -88,6 +88,7 @@ class Replica:
         self.plan = loaded.plan
         self.memory_bytes = loaded.memory_bytes
         self.providers = loaded.model.providers
+        self.steady = loaded.model.steady
         self.thread = thread
         self.execution = Execution(loaded.model, loaded.plan, ReplyWriter(revision.version, limits.reply_bytes))
         self._model = loaded.model

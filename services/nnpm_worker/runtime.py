@@ -50,11 +50,18 @@ class RuntimeOptions:
 
 
 class Model(Protocol):
-    """A loaded model. `run` and `close` are called from one thread at a time, never from the event loop."""
+    """A loaded model. `run` and `close` are called from one thread at a time, and in any thread."""
 
     @property
     def providers(self) -> tuple[str, ...]:
         """What executes it, best first."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether what a run takes depends on its inputs' shapes alone, and not on what they say.
+
+        Then runs that have been found to take a fraction of a millisecond are made on the event loop.
+        """
 
     def run(self, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
         """The outputs of that names, in that order; all in the model's order when `outputs` is empty.

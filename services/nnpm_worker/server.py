@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nnpm_worker.hands import Held
+from nnpm_worker.pace import Pace
 from nnpm_worker.patience import Patience
 from nnpm_worker.reader import Reader
 from nnpm_worker.replica import Replica
+from nnpm_worker.requests import Job
 from nnpm_worker.timer import PreciseTimer
 
 _MOST_CLAIMED = 128 * 1024 * 1024
@@ -53,6 +55,7 @@ class Server:
         self.leaving = False
         self.left = asyncio.Event()
         """Set once nothing of it is in hand any more, and nothing will be."""
+        self._pace = Pace(steady=replica.steady)
         self._waiting: deque[Held] = deque()
         self._rows = 0
         self._rows_per_entry = 1.0
@@ -108,10 +111,15 @@ class Server:
         if _AHEAD_SECONDS < self._ends - now < math.inf:
             self._timer.set(self._ends - _AHEAD_SECONDS - now)
 
-    def ended(self, batch: Batch, seconds: float) -> None:
+    def is_short(self, jobs: Sequence[Job]) -> bool:
+        """Whether they are run on the event loop; not while the model's own thread runs something."""
+        return self.running == 1 and self._pace.is_short(jobs)
+
+    def ended(self, batch: Batch, jobs: Sequence[Job], seconds: float) -> None:
         """A batch has run, for so long, and is being answered."""
         self.running -= 1
         self.patience.costs.learn(batch.rows, seconds)
+        self._pace.learn(jobs, seconds)
         self.patience.returns.answered(batch.rows, time.monotonic())
 
     def _wait(self) -> float:

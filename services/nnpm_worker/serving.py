@@ -9,7 +9,7 @@ from nnpm.errors import Internal, NnpmError
 from nnpm.telemetry.logs import get_logger
 from nnpm.telemetry.metrics import Metrics
 from nnpm_worker.deliver import Addressee, Deliverer
-from nnpm_worker.execution import BatchResult, Figures, Outcome, failed
+from nnpm_worker.execution import BatchResult, Execution, Figures, Outcome, failed
 from nnpm_worker.hands import Hands, Held, HeldState
 from nnpm_worker.requests import Job
 from nnpm_worker.server import Batch, Server
@@ -117,6 +117,7 @@ class Serving:
         finally:
             server.running -= 1
         self._run(server, batch, refused)
+        self.see_to(server)
 
     def _run(
         self,
@@ -126,7 +127,6 @@ class Serving:
         answered: Callable[[], None] | None = None,
     ) -> None:
         jobs = [job for held in batch.entries for job in held.jobs if job not in refused]
-        execution = server.replica.execution
         server.started(batch)
         self._watchdog.begin(batch)
 
@@ -135,13 +135,27 @@ class Serving:
             if result is None:
                 result = self._faulty(server, jobs, error)
             result.outcomes.extend(outcome for job, why in refused.items() for outcome in failed(job, why))
-            server.ended(batch, (result.ended_ns - result.started_ns) / 1e9)
+            server.ended(batch, jobs, result.seconds)
             if not self._closed:
                 self._deliver(server, batch, result, answered)
                 self._observe(server.replica.revision.id, result)
-                self.see_to(server)
 
-        server.replica.thread.submit(lambda: execution.run(jobs), ran)
+        if answered is None and server.is_short(jobs):
+            ran(*_run_here(server.replica.execution, jobs))
+        else:
+            server.replica.thread.submit(
+                partial(server.replica.execution.run, jobs), partial(self._then_go_on, server, ran)
+            )
+
+    def _then_go_on(
+        self,
+        server: Server,
+        ran: Callable[[BatchResult | None, BaseException | None], None],
+        result: BatchResult | None,
+        error: BaseException | None,
+    ) -> None:
+        ran(result, error)
+        self.see_to(server)
 
     def _faulty(self, server: Server, jobs: Sequence[Job], error: BaseException | None) -> BatchResult:
         """A fault of this code: these calls fail at once rather than at their deadlines."""
@@ -217,6 +231,14 @@ class Serving:
             queue_time.observe(max(0, result.started_ns - outcome.job.admitted_ns) / 1e9, count)
             latency.observe((now - outcome.job.received_ns) / 1e9, count)
         self._spans.record(revision, result)
+
+
+def _run_here(execution: Execution, jobs: Sequence[Job]) -> tuple[BatchResult | None, BaseException | None]:
+    """As the model's thread would."""
+    try:
+        return execution.run(jobs), None
+    except Exception as error:  # noqa: BLE001 -- a fault of this code, told like one in the thread
+        return None, error
 
 
 def _of(entries: Sequence[Held], result: BatchResult) -> list[Outcome]:
