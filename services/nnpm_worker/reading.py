@@ -100,7 +100,7 @@ class Reading:
                 self._beat()
                 self._look_after_parked()
                 self._look_after_reads()
-                self._look_after_suspects()
+                self._look_after_suspect()
                 self._let_leave()
                 self._say_drained()
                 await self._rest()
@@ -155,7 +155,7 @@ class Reading:
 
     @property
     def _taking(self) -> bool:
-        return self._may_read and not self._draining and not self._serving.suspects
+        return self._may_read and not self._draining and self._serving.suspect is None
 
     def _look_after_reads(self) -> None:
         """What changes with time, and with the Sessions, is noticed here and not at every read."""
@@ -176,18 +176,18 @@ class Reading:
         for revision in {held.revision for held in parked}:
             self._serving.servers[revision].reader.acknowledge_soon()
 
-    def _look_after_suspects(self) -> None:
-        """Rule 3: they run one after the other, once everything else in hand is answered and nothing is read."""
+    def _look_after_suspect(self) -> None:
+        """Rule 3: one runs once everything else in hand is answered, and nothing is read meanwhile."""
         if self._alone is not None:
             if not self._alone.done():
                 return
             self._alone.result()  # a fault of this code ends the worker
             self._alone = None
-        if self._serving.suspects and self._is_quiet():
-            self._alone = asyncio.create_task(self._serving.run_suspect())
+        if self._serving.suspect is not None and self._is_quiet():
+            self._alone = asyncio.create_task(self._serving.run_suspect(self._serving.suspect))
 
     def _is_quiet(self) -> bool:
-        others = [held.state for held in self._hands if not held.entry.suspect]
+        others = [held.state for held in self._hands if held is not self._serving.suspect]
         return not self._reads and HeldState.WAITING not in others and HeldState.RUNNING not in others
 
     def _let_leave(self) -> None:
@@ -223,7 +223,7 @@ class Reading:
         return any(server.reader.reading for server in self._serving.servers.values())
 
     async def _rest(self) -> None:
-        waited_for = self._draining or self._serving.suspects or any(s.leaving for s in self._serving.servers.values())
+        waited_for = self._draining or self._serving.suspect or any(s.leaving for s in self._serving.servers.values())
         with suppress(TimeoutError):
             async with asyncio.timeout(_BUSY_TICK_SECONDS if waited_for else _TICK_SECONDS):
                 await self._changed.wait()

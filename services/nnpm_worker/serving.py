@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from nnpm.errors import Internal, NnpmError
+from nnpm.errors import Internal, NnpmError, Unavailable
 from nnpm.telemetry.logs import get_logger
 from nnpm.telemetry.metrics import Metrics
 from nnpm_worker.deliver import Addressee, Deliverer
@@ -51,8 +51,8 @@ class Serving:
         self._closed = False
         self.servers: dict[str, Server] = {}
         """By revision."""
-        self.suspects: list[Held] = []
-        """Those in hand that have not run: while there are any, nothing more is read."""
+        self.suspect: Held | None = None
+        """The one in hand, if there is one: then nothing more is read."""
 
     def came(self, entries: Sequence[Held]) -> None:
         """Entries were taken in hand, or are parked no longer."""
@@ -61,7 +61,7 @@ class Serving:
             if held.state is not HeldState.WAITING:
                 continue
             if held.entry.suspect:
-                self.suspects.append(held)
+                self._suspect_came(held)
                 continue
             server = self.servers[held.revision]
             server.add(held)
@@ -76,15 +76,25 @@ class Serving:
             self._start(server, batch)
         server.reader.want()
 
-    async def run_suspect(self) -> None:
-        """Run the first suspect; nothing else may run, be begun, or wait for its Deliver's answer meanwhile."""
-        held = self.suspects[0]
+    def _suspect_came(self, held: Held) -> None:
+        """One is kept. Others would wait until it has run alone, and another worker can run them now."""
+        if self.suspect is None:
+            self.suspect = held
+            return
+        held.state = HeldState.RUNNING
+        error = Unavailable("NOT_BEGUN", "this worker runs another suspect, alone")
+        now = time.monotonic_ns()
+        outcomes = [outcome for job in held.jobs for outcome in failed(job, error)]
+        self._deliver(self.servers[held.revision], Batch([held], held.rows), BatchResult(outcomes, Figures(), now, now))
+
+    async def run_suspect(self, held: Held) -> None:
+        """Run it; nothing else may run, be begun, or wait for its Deliver's answer meanwhile."""
         try:
             # It may have been taken back since it came.
             if held.state is HeldState.WAITING and await self._may_begin(held):
                 await self._run_alone(held)
         finally:
-            self.suspects.remove(held)
+            self.suspect = None
 
     def close(self) -> None:
         """Give up what still runs: its scheduler will see this worker gone, and take it back."""
@@ -196,7 +206,9 @@ class Serving:
                         group.create_task(redeem(_addressee(held), job))
         return refused
 
-    def _deliver(self, server: Server, batch: Batch, result: BatchResult, answered: Callable[[], None] | None) -> None:
+    def _deliver(
+        self, server: Server, batch: Batch, result: BatchResult, answered: Callable[[], None] | None = None
+    ) -> None:
         """One Deliver a scheduler; an entry is done once its scheduler has answered."""
         revision = server.replica.revision.id
         by_scheduler: dict[Addressee, list[Held]] = {}

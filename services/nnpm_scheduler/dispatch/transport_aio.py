@@ -1,11 +1,11 @@
-"""The grpc.aio transport: ModelInfer and ModelStreamInfer as raw bytes, a turn's calls handed over in blocks.
+"""The grpc.aio transport: ModelInfer as raw bytes, a turn's calls handed over in blocks.
 
-It is there on every machine; the native one (transport_native.py) does the same, faster. Only errors, which are rare,
+It is there on every machine; the native one (transport_native.py) does the same, faster. ModelStreamInfer's calls
+(model_stream.py) go through it. Only errors, which are rare,
 build a status.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -21,9 +21,6 @@ from nnpm_scheduler.dispatch.plain import Plain, split
 from nnpm_scheduler.dispatch.turn import Dispatch
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-MOST_IN_STREAM = 1_024
-"""Requests of one stream that may be unanswered; further ones are left unread."""
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -142,7 +139,7 @@ class AioCalls:
         """Cuts the replies apart, and gives each call its own."""
         answered = 0
         strides = [len(data) // count for data in raw]
-        prefixes = [b"\x32" + _varint(stride) for stride in strides]
+        prefixes = [b"\x32" + varint(stride) for stride in strides]
         for index, call in enumerate(self._calls[offset : offset + count]):
             parts: list[bytes | memoryview] = [_id_field(call.id), head]
             for data, stride, prefix in zip(raw, strides, prefixes, strict=True):
@@ -157,71 +154,37 @@ class AioCalls:
 
 
 class AioTransport:
-    """Both inference methods over one dispatch core."""
+    """Calls on their way to the dispatch core, a turn at a time. `held` counts what is held of them."""
 
     def __init__(self, dispatch: Dispatch, held: Held) -> None:
         self._dispatch = dispatch
-        self._held = held
+        self.held = held
         self._arrived: list[AioCall] = []
         self._abandoned: list[tuple[int, int]] = []
 
     async def infer(self, request: bytes, context: Context) -> bytes:
         """ModelInfer."""
-        call = self._call(request, context, "ModelInfer")
-        with self._held.hold(context.peer(), len(request)) as failure:
+        call = self.call(request, context, "ModelInfer")
+        with self.held.hold(context.peer(), len(request)) as failure:
             outcome: Outcome
             if failure is None:
-                self._submit(call)
+                self.submit(call)
                 outcome = await self._outcome(call)
             else:
                 outcome = Failure(*failure, "")
         if isinstance(outcome, Failure):
-            await _abort(context, outcome)
+            await abort(context, outcome)
         return outcome
 
-    async def stream_infer(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        """ModelStreamInfer: many in flight, answers in the order of the requests, errors as messages in the stream."""
-        unanswered: asyncio.Queue[AioCall | None] = asyncio.Queue(MOST_IN_STREAM)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read(requests, context, unanswered))
-                while (call := await unanswered.get()) is not None:
-                    try:
-                        outcome = await self._outcome(call)
-                    finally:
-                        self._held.release(context.peer(), len(call.body))
-                    await context.write(_streamed(call, outcome))
-        finally:
-            # A broken stream: whatever nobody will wait for any more leaves the queue at once.
-            for left in _drained(unanswered):
-                self._held.release(context.peer(), len(left.body))
-                self._abandon(left)
-
-    async def _read(
-        self, requests: AsyncIterator[bytes], context: Context, unanswered: asyncio.Queue[AioCall | None]
-    ) -> None:
-        async for request in requests:
-            call = self._call(request, context, "ModelStreamInfer")
-            failure = self._held.take(context.peer(), len(request))
-            if failure is None:
-                self._submit(call)
-            else:
-                call.finish(Failure(*failure, failure[1]))
-            try:
-                await unanswered.put(call)
-            except asyncio.CancelledError:
-                self._held.release(context.peer(), len(request))
-                self._abandon(call)
-                raise
-        await unanswered.put(None)
-
-    def _call(self, body: bytes, context: Context, method: str) -> AioCall:
+    def call(self, body: bytes, context: Context, method: str) -> AioCall:
+        """A request that has come."""
         came = dict(context.invocation_metadata() or ())
         metadata = tuple([_text(came.get(key, "")) for key in METADATA])
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         return AioCall(body, split(body), context.time_remaining(), metadata, method, future)
 
-    def _submit(self, call: AioCall) -> None:
+    def submit(self, call: AioCall) -> None:
+        """Puts it into this turn: its outcome will come, unless it is abandoned."""
         if not self._arrived:
             # Whatever arrives before the loop comes round again belongs to the same turn.
             asyncio.get_running_loop().call_soon(self._turn)
@@ -239,10 +202,10 @@ class AioTransport:
         try:
             return await call.outcome
         except asyncio.CancelledError:
-            self._abandon(call)
+            self.abandon(call)
             raise
 
-    def _abandon(self, call: AioCall) -> None:
+    def abandon(self, call: AioCall) -> None:
         """Nobody waits for it. (The future that a cancelled coroutine awaited is cancelled with it.)"""
         if call.outcome.done() and not call.outcome.cancelled():
             return
@@ -258,7 +221,8 @@ class AioTransport:
         self._dispatch.cancel(places)
 
 
-async def _abort(context: Context, failure: Failure) -> NoReturn:
+async def abort(context: Context, failure: Failure) -> NoReturn:
+    """Ends a call with it."""
     await context.abort(_CODES[failure.code], failure.message, ((DETAILS_KEY, failure.details),))
     raise AssertionError("abort returned")  # grpc's stubs do not know that it never does
 
@@ -269,31 +233,15 @@ def _rounded(timeout: float) -> float:
     return timeout // step * step
 
 
-def _drained(queue: asyncio.Queue[AioCall | None]) -> Iterator[AioCall]:
-    while not queue.empty():
-        call = queue.get_nowait()
-        if call is not None:
-            yield call
-
-
-def _streamed(call: AioCall, outcome: Outcome) -> bytes:
-    """A serialised ModelStreamInferResponse; an error names its request by id alone, as Triton's does."""
-    if isinstance(outcome, Failure):
-        return inference_pb2.ModelStreamInferResponse(
-            error_message=outcome.streamed, infer_response=inference_pb2.ModelInferResponse(id=call.id)
-        ).SerializeToString()
-    # Field 2, length-delimited: the reply's bytes go on untouched.
-    return b"".join((b"\x12", _varint(len(outcome)), outcome))
-
-
 def _id_field(request_id: str) -> bytes:
     if not request_id:
         return b""
     encoded = request_id.encode()
-    return b"\x1a" + _varint(len(encoded)) + encoded
+    return b"\x1a" + varint(len(encoded)) + encoded
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """As protobuf has it."""
     encoded = bytearray()
     while value > 127:
         encoded.append(value & 127 | 128)

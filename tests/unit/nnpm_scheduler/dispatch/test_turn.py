@@ -17,7 +17,7 @@ from support.core import REVISION, Core, call_of
 from support.front import echo_request
 from support.waiting import eventually
 
-HANDED_BACK = Unavailable("WORKER_STOPPING", "not begun")
+HANDED_BACK = Unavailable("NOT_BEGUN", "not begun")
 BROKEN = InvalidArgument("INVALID_CONTENTS", "no")
 
 
@@ -132,6 +132,20 @@ async def test_one_call_of_many_can_be_cancelled_wherever_its_block_is() -> None
     assert (core.told.numbers, core.stream.removed) == ([2, 3], [])
     assert core.answer(block) == 2
     assert ids([calls[0], calls[3]]) == ["0", "3"]
+    core.assert_balanced()
+
+
+async def test_calls_that_are_cancelled_while_their_block_waits_are_not_to_be_run() -> None:
+    core = Core()
+    core.stream.open = False
+    calls = core.send(4)
+    core.cancel(calls[0], calls[2])
+    core.stream.open = True
+    core.dispatch.opened()
+    (entry,) = core.write()
+    (block,) = core.blocks(entry)
+    assert (block.count, block.ended, core.told.numbers) == (4, (0, 2), [])
+    assert core.answer(block) == 2
     core.assert_balanced()
 
 
