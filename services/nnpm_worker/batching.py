@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnpm_worker.buffers import Buffers, is_aligned
 from nnpm_worker.requests import Piece
 from nnpm_worker.runtime import Tensors
 
@@ -54,11 +55,19 @@ def group(pieces: Iterable[Piece], plan: BatchPlan) -> list[list[Piece]]:
     return runs
 
 
-def join(pieces: Sequence[Piece]) -> Tensors:
-    """The inputs of one run, one request behind the other along the tensors' axis 0."""
-    if len(pieces) == 1:
-        return {name: _flat(array) for name, array in pieces[0].inputs.items()}
-    return {name: np.concatenate([_flat(piece.inputs[name]) for piece in pieces]) for name in pieces[0].inputs}
+def join(pieces: Sequence[Piece], buffers: Buffers) -> Tensors:
+    """The inputs of one run, one request behind the other along the tensors' axis 0; valid until the next `join`."""
+    return {name: _joined(name, [_flat(piece.inputs[name]) for piece in pieces], buffers) for name in pieces[0].inputs}
+
+
+def _joined(name: str, arrays: Sequence[NDArray[Any]], buffers: Buffers) -> NDArray[Any]:
+    first = arrays[0]
+    if len(arrays) == 1 and (first.dtype == object or is_aligned(first)):
+        return first
+    if first.dtype == object:
+        return np.concatenate(arrays)
+    room = buffers.take(name, first.dtype, (sum([len(array) for array in arrays]), *first.shape[1:]))
+    return np.concatenate(arrays, out=room)
 
 
 def split(outputs: Tensors, pieces: Sequence[Piece]) -> list[Tensors] | None:

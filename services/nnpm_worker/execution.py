@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from nnpm.errors import Cancelled, DeadlineExceeded, Internal, NnpmError
 from nnpm_worker.batching import BatchPlan, group, join, split
+from nnpm_worker.buffers import Buffers
 from nnpm_worker.replies import ReplyWriter, Written
 from nnpm_worker.requests import Fault, Job, Piece, decode
 from nnpm_worker.runtime import Model, Tensors
@@ -82,6 +83,7 @@ class Execution:
         self._plan = plan
         self._writer = writer
         self._wall_clock = wall_clock
+        self._buffers = Buffers()
 
     def run(self, jobs: Sequence[Job]) -> BatchResult:
         """Bring each request to its outcome. A request's fault is its own: its neighbours are answered all the same."""
@@ -143,11 +145,12 @@ class Execution:
 
     def _joined(self, pieces: Sequence[Piece], figures: Figures) -> tuple[RunTime, list[Tensors]] | None:
         started = time.monotonic_ns()
-        inputs = join(pieces)
+        inputs = join(pieces, self._buffers)
         figures.compute_input_ns += time.monotonic_ns() - started
         begun = self._wall_clock()
         outputs = self._infer(inputs, pieces[0].outputs, figures)
         run = RunTime(begun, self._wall_clock())
+        self._buffers.leave_to(outputs.values())
         shares = split(outputs, pieces)
         if shares is None:
             return None

@@ -3,6 +3,7 @@ import pytest
 
 from nnpm.queue.entry import Block
 from nnpm_worker.batching import BatchPlan, group, join, split
+from nnpm_worker.buffers import Buffers
 from nnpm_worker.requests import Job, Piece
 
 PLAN = BatchPlan(8)
@@ -70,7 +71,7 @@ def test_nothing_is_joined_where_the_plan_forbids_it() -> None:
 
 def test_what_is_joined_comes_apart_again() -> None:
     pieces = [piece(1, count=2), piece(3), piece(2, count=3)]
-    joined = join(pieces)
+    joined = join(pieces, Buffers())
     shares = split({"y": joined["x"] * 2}, pieces)
     assert shares is not None
     for each, share in zip(pieces, shares, strict=True):
