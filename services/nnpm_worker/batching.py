@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnpm_worker.buffers import Buffers, is_aligned
-from nnpm_worker.requests import Piece
+from nnpm_worker.requests import Kind, Piece
 from nnpm_worker.runtime import Tensors
-
-Key = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +31,25 @@ def group(pieces: Iterable[Piece], plan: BatchPlan) -> list[list[Piece]]:
     fit is cut. The order of arrival is kept inside a run.
     """
     runs: list[list[Piece]] = []
-    open_runs: dict[Key, tuple[list[Piece], int]] = {}
+    open_runs: dict[Kind, tuple[list[Piece], int]] = {}
     for piece in pieces:
         rows = piece.rows if plan.joins else 0
         if not 0 < rows < plan.rows:
             runs += [[single] for single in piece.singles()]
             continue
-        key = _key(piece)
-        run, taken = open_runs.get(key, ([], plan.rows))
-        rest = piece
-        while rest.count:
+        run, taken = open_runs.get(piece.kind, ([], plan.rows))
+        rest: Piece | None = piece
+        while rest is not None:
             fits = min(rest.count, (plan.rows - taken) // rows)
             if fits == 0:
                 run, taken = [], 0
                 runs.append(run)
                 continue
-            run.append(rest if fits == rest.count else rest.cut(0, fits))
+            whole = fits == rest.count
+            run.append(rest if whole else rest.cut(0, fits))
             taken += fits * rows
-            rest = rest.cut(fits, rest.count - fits)
-        open_runs[key] = (run, taken)
+            rest = None if whole else rest.cut(fits, rest.count - fits)
+        open_runs[piece.kind] = (run, taken)
     return runs
 
 
@@ -87,9 +85,3 @@ def split(outputs: Tensors, pieces: Sequence[Piece]) -> list[Tensors] | None:
 def _flat(array: NDArray[Any]) -> NDArray[Any]:
     """Requests one behind the other: axes 0 and 1 become one."""
     return array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])
-
-
-def _key(piece: Piece) -> Key:
-    # Names differ, so sorting never gets as far as comparing dtypes.
-    inputs = sorted((name, array.dtype, array.shape[2:]) for name, array in piece.inputs.items())
-    return (piece.outputs, *inputs)
