@@ -84,7 +84,8 @@ class WorkerSettings(ServiceSettings):
     @field_validator("worker_python_run_seconds")
     @classmethod
     def _ends_before_the_worker_does(cls, seconds: float, info: ValidationInfo) -> float:
-        if seconds >= info.data.get("worker_run_seconds", float("inf")):
+        # Where nothing is granted no class runs, and whoever sets the worker's limit need not know of this one.
+        if info.data.get("worker_python_grants") and seconds >= info.data.get("worker_run_seconds", float("inf")):
             raise ValueError("must be less than NNPM_WORKER_RUN_SECONDS, after which the whole worker ends")
         return seconds
 

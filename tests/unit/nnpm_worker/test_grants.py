@@ -55,5 +55,10 @@ def test_nothing_is_granted_by_default() -> None:
 
 def test_a_class_is_ended_before_the_worker_that_waits_for_it_would_be() -> None:
     with pytest.raises(NnpmError) as refused:
-        WorkerSettings.load(["--worker-run-seconds=20", "--worker-python-run-seconds=20"])
+        WorkerSettings.load(
+            ["--worker-run-seconds=20", "--worker-python-run-seconds=20", "--worker-python-grants=acme/*"]
+        )
     assert "NNPM_WORKER_PYTHON_RUN_SECONDS" in refused.value.message
+    assert WorkerSettings.load(["--worker-run-seconds=1"]).worker_run_seconds == 1, (
+        "where no class runs, nothing is asked"
+    )
