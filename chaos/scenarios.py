@@ -20,7 +20,7 @@ HELD = 24
 """Requests in the hands of the mesh when a worker dies; each takes the model `HOLD` milliseconds."""
 HOLD = 400
 SLACK = 1.0
-"""Seconds in which what a lost worker had in hand runs elsewhere, counted from when its loss can be known."""
+"""Seconds in which the first of what a lost worker had in hand runs elsewhere, from when its loss can be known."""
 GOOD_CALLS = 1_000
 _FIRST = 1_000_000
 MEASURING_ERROR = 0.25
@@ -79,7 +79,7 @@ async def _worker_lost(mesh: Mesh, history: History, load: Load, say: Say, *, fr
     first = min(delays, default=0.0)
     if first > allowed + MEASURING_ERROR:
         history.at_rest.append(
-            f"what {victim} had in hand ran elsewhere after {first:.2f} s; {allowed:g} s is promised"
+            f"what {victim} had in hand began to run elsewhere after {first:.2f} s; {allowed:g} s is promised"
         )
     last = max(delays, default=0.0)
     return [

@@ -16,11 +16,11 @@ def verdicts() -> Mapping[str, Mapping[str, Any]]:
     return {verdict["name"]: verdict for verdict in chaos("--scenario", "all")}
 
 
-def test_what_a_killed_worker_had_in_hand_runs_elsewhere_within_a_second(verdicts: Any) -> None:
+def test_what_a_killed_worker_had_in_hand_begins_to_run_elsewhere_within_a_second(verdicts: Any) -> None:
     assert not verdicts["worker-killed"]["violations"]
 
 
-def test_what_a_frozen_worker_had_in_hand_runs_elsewhere_within_a_lease_and_a_second(verdicts: Any) -> None:
+def test_what_a_frozen_worker_had_in_hand_begins_to_run_elsewhere_within_a_lease_and_a_second(verdicts: Any) -> None:
     assert not verdicts["worker-frozen"]["violations"]
 
 

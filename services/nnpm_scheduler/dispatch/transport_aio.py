@@ -1,8 +1,7 @@
 """The grpc.aio transport: ModelInfer as raw bytes, a turn's calls handed over in blocks.
 
 It is there on every machine; the native one (transport_native.py) does the same, faster. ModelStreamInfer's calls
-(model_stream.py) go through it. Only errors, which are rare,
-build a status.
+(model_stream.py) go through it. Only errors, which are rare, build a status.
 """
 
 import asyncio
