@@ -36,7 +36,13 @@ def sleeping_mesh(scratch: Path, transport: str, workers: int, **settings: str) 
         mesh.start()
         with nnpm.Client(mesh.data) as client:
             client.publish(_package(bench.folder("package")))
-            client.deploy(f"fairness/{MODEL}@^1", name=MODEL, replicas=workers, max_batch_size=1, wait=True)
+            client.deploy(
+                f"fairness/{MODEL}@^1",
+                name=MODEL,
+                replicas=workers,
+                batching=nnpm.Batching(max_batch_size=1),
+                wait=True,
+            )
             until = time.monotonic() + READY_SECONDS
             while client.deployment(MODEL).ready_replicas < workers:
                 if time.monotonic() > until:

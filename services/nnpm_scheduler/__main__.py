@@ -55,7 +55,10 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
     inflight = InFlight()
     provider = _spans(settings)
     tracer = CallTracer(
-        provider.get_tracer("nnpm.dispatch") if provider else None, settings.trace_sample_ratio, SystemRandom()
+        provider.get_tracer("nnpm.dispatch") if provider else None,
+        settings.trace_sample_ratio,
+        SystemRandom(),
+        settings.trace_samples_per_second,
     )
     sharing = Sharing(settings.scheduler_ageing_seconds, read_weights(settings.scheduler_tenant_weights))
     limits = Limits(settings.scheduler_timeout_seconds, settings.scheduler_claim_bytes, sharing)

@@ -46,7 +46,7 @@ STREAM_KEPT = 30.0
 CAUTION = 1.25
 """What is predicted is off by a run or two, and under load every call that is taken in waits as long as it may."""
 
-PUT_BACK = frozenset({"WORKER_STOPPING"})
+PUT_BACK = frozenset({"NOT_BEGUN"})
 """A worker answers so when it hands requests back that it has not begun: another worker gets them."""
 
 
