@@ -34,6 +34,8 @@ class Chaos:
 
     providers: tuple[str, ...] = ("CPU",)
     pure = True
+    steady = False
+    """What a run takes stands in its rows."""
 
     def __init__(self, options: RuntimeOptions) -> None:
         del options
