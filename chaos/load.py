@@ -32,6 +32,7 @@ class Mix:
 STREAM_LENGTH = 12
 LARGE_ROWS = 12_000
 """A request of 384 KB: its body is claimed."""
+_MOST_AT_HAND = 10_000
 SLOWEST = 60
 """Milliseconds that the model takes for a request at most; most take a tenth."""
 
@@ -67,16 +68,29 @@ class Load:
         self._names = list(addresses)
         self._number = first - 1
 
-    async def run(self, seconds: float, begin: float) -> None:
+    async def run(self, seconds: float, begin: float, *, rate: float = 0.0) -> None:
         """So many seconds of load, from a time on; returns when every call has ended or is lost."""
+        rate = rate or self._rate
         calls: set[asyncio.Task[None]] = set()
         sent = 0
         while (elapsed := time.monotonic() - begin) < seconds:
-            while sent < elapsed * self._rate:
+            while sent < elapsed * rate:
                 sent += 1
                 calls.add(asyncio.create_task(self._one(elapsed)))
+            if len(calls) > _MOST_AT_HAND:
+                calls = _unfinished(calls)
             await asyncio.sleep(0.005)
         await self._finish(calls)
+
+    async def saturate(self, callers: int, seconds: float) -> None:
+        """So many callers, each of which calls again as soon as it is answered, for so many seconds."""
+        until = time.monotonic() + seconds
+
+        async def caller() -> None:
+            while time.monotonic() < until:
+                await self._one(0.0)
+
+        await self._finish({asyncio.create_task(caller()) for _ in range(callers)})
 
     async def burst(self, requests: int, *, milliseconds: int, lethal_at: int = -1) -> None:
         """So many unary calls at once, by turns at every scheduler; one of them may be lethal."""
@@ -102,8 +116,7 @@ class Load:
         for call in lost:
             call.cancel()
         await asyncio.gather(*lost, return_exceptions=True)
-        for call in ended:
-            call.result()  # a fault of this program must not pass for a call that ended
+        _unfinished(ended)
 
     async def _one(self, elapsed: float) -> None:
         dice, mix = self._dice, self._mix
@@ -171,3 +184,11 @@ class Load:
     ) -> None:
         expected = request.expected if answerable and not lethal else ""
         self._history.sent(Call(request.number, name, kind, time.monotonic(), timeout, expected, lethal))
+
+
+def _unfinished(calls: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
+    """Those that go on; a fault of this program must not pass for a call that ended."""
+    for call in calls:
+        if call.done():
+            call.result()
+    return {call for call in calls if not call.done()}

@@ -5,9 +5,10 @@ A scenario adds what it finds wrong to the history's `at_rest`, beside what the 
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from random import Random
 
+from chaos import steady
 from chaos.history import Begin, Call, History, Trouble
 from chaos.load import Load, Mix
 from chaos.mesh import Mesh
@@ -15,10 +16,12 @@ from chaos.rest import begins
 from nnpm.queue.schedulers import LEASE
 
 Say = Callable[[str], None]
+Shown = tuple[Sequence[str], Mapping[str, float]]
+"""What was measured: for people, and for programs."""
 
-HELD = 24
+HELD = 96
 """Requests in the hands of the mesh when a worker dies; each takes the model `HOLD` milliseconds."""
-HOLD = 400
+HOLD = 200
 SLACK = 1.0
 """Seconds in which the first of what a lost worker had in hand runs elsewhere, from when its loss can be known."""
 GOOD_CALLS = 1_000
@@ -27,30 +30,30 @@ MEASURING_ERROR = 0.25
 """Seconds that this program may notice a thing late on a busy machine."""
 
 
-async def play(name: str, mesh: Mesh, history: History, say: Say) -> list[str]:
+async def play(name: str, mesh: Mesh, history: History, say: Say, minutes: float) -> Shown:
     """Play one on a mesh that is whole; what was measured. Its calls have numbers that no other scenario has."""
     dice = Random(f"scenario {name}")  # noqa: S311 -- to be repeated
     addresses = {scheduler: mesh.data_address(scheduler) for scheduler in mesh.schedulers}
-    load = Load(
-        addresses, history, dice, rate=60.0, mix=Mix(0, 0, 0, 0, 0, 0), first=_FIRST * (1 + list(SCENARIOS).index(name))
-    )
+    load = Load(addresses, history, dice, rate=60.0, mix=Mix(0, 0, 0, 0, 0, 0), first=_FIRST * (1 + NAMES.index(name)))
     try:
+        if name == STEADY:
+            return await steady.hold(mesh, history, load, say, minutes)
         return await SCENARIOS[name](mesh, history, load, say)
     finally:
         await load.close()
 
 
-async def _worker_killed(mesh: Mesh, history: History, load: Load, say: Say) -> list[str]:
+async def _worker_killed(mesh: Mesh, history: History, load: Load, say: Say) -> Shown:
     """A worker is killed with requests in hand."""
     return await _worker_lost(mesh, history, load, say, frozen=False)
 
 
-async def _worker_frozen(mesh: Mesh, history: History, load: Load, say: Say) -> list[str]:
+async def _worker_frozen(mesh: Mesh, history: History, load: Load, say: Say) -> Shown:
     """A worker is frozen with requests in hand."""
     return await _worker_lost(mesh, history, load, say, frozen=True)
 
 
-async def _worker_lost(mesh: Mesh, history: History, load: Load, say: Say, *, frozen: bool) -> list[str]:
+async def _worker_lost(mesh: Mesh, history: History, load: Load, say: Say, *, frozen: bool) -> Shown:
     """A worker is lost with requests in hand: when do they run elsewhere?"""
     sending = asyncio.create_task(load.burst(HELD, milliseconds=HOLD))
     victim = await _busy_worker(mesh)
@@ -82,12 +85,13 @@ async def _worker_lost(mesh: Mesh, history: History, load: Load, say: Say, *, fr
             f"what {victim} had in hand began to run elsewhere after {first:.2f} s; {allowed:g} s is promised"
         )
     last = max(delays, default=0.0)
-    return [
+    note = (
         f"{len(in_hand)} requests in the hands of {victim}; elsewhere {first:.2f} to {last:.2f} s later ({allowed:g} s)"
-    ]
+    )
+    return [note], {"in_hand": len(in_hand), "first_seconds": first, "last_seconds": last, "allowed_seconds": allowed}
 
 
-async def _halves(mesh: Mesh, history: History, load: Load, say: Say) -> list[str]:
+async def _halves(mesh: Mesh, history: History, load: Load, say: Say) -> Shown:
     """One scheduler and half of the workers are killed under load: only the dead scheduler's calls fail."""
     begin = time.monotonic()
     loading = asyncio.create_task(load.run(12.0, begin))
@@ -106,10 +110,13 @@ async def _halves(mesh: Mesh, history: History, load: Load, say: Say) -> list[st
     ]
     codes = sorted({end.code for call in failed for end in history.ends[call.number]})
     history.at_rest += [f"a call of the dead scheduler ended with {code}" for code in codes if code != "UNAVAILABLE"]
-    return [f"{len(failed)} of {len(history.calls)} calls failed, all of {dead}: {', '.join(codes) or 'none'}"]
+    others = sum(call.target != dead for call in failed)
+    sent, told = len(history.calls), ", ".join(codes) or "none"
+    note = f"{len(failed)} of {sent} calls failed, {others} of living schedulers: {told}"
+    return [note], {"calls": sent, "failed": len(failed), "failed_of_the_living": others}
 
 
-async def _poison(mesh: Mesh, history: History, load: Load, say: Say) -> list[str]:
+async def _poison(mesh: Mesh, history: History, load: Load, say: Say) -> Shown:
     """A request that kills its worker, among good ones, by every scheduler."""
     say(f"one lethal call among {GOOD_CALLS}")
     await load.burst(GOOD_CALLS + 1, milliseconds=1, lethal_at=GOOD_CALLS // 2)
@@ -122,7 +129,9 @@ async def _poison(mesh: Mesh, history: History, load: Load, say: Say) -> list[st
         history.at_rest.append(f"the lethal call was told {told}")
     if len(history.deaths) > 2:
         history.at_rest.append(f"{len(history.deaths)} workers died")
-    return [f"{right} of {GOOD_CALLS} good calls answered; the lethal one: {told}; {len(history.deaths)} workers died"]
+    died = len(history.deaths)
+    note = f"{right} of {GOOD_CALLS} good calls answered; the lethal one: {told}; {died} workers died"
+    return [note], {"good": GOOD_CALLS, "answered": right, "workers_died": died}
 
 
 async def _busy_worker(mesh: Mesh) -> str:
@@ -165,9 +174,12 @@ def _answered(history: History, call: Call) -> bool:
     return any(end.code == "OK" for end in history.ends.get(call.number, ()))
 
 
-SCENARIOS: Mapping[str, Callable[[Mesh, History, Load, Say], Coroutine[None, None, list[str]]]] = {
+SCENARIOS: Mapping[str, Callable[[Mesh, History, Load, Say], Coroutine[None, None, Shown]]] = {
     "worker-killed": _worker_killed,
     "worker-frozen": _worker_frozen,
     "halves": _halves,
     "poison": _poison,
 }
+STEADY = "steady"
+"""Takes as long as is asked for, and is played only by its name."""
+NAMES = (*SCENARIOS, STEADY)
