@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
-from chaos.calls import NEVER, Request, make
+from chaos.calls import MODEL, NEVER, QUICK, Request, make
 from chaos.clients import ForeignClient, OwnClient
 from chaos.history import Call, History
 
@@ -24,6 +24,7 @@ class Mix:
     foreign: int = 100
     cancelled: int = 50
     hasty: int = 50
+    quick: int = 150
     large: int = 10
     never: int = 5
     lethal: int = 0
@@ -125,10 +126,10 @@ class Load:
             del self._lethal[0]
             request = self._request(lethal=True)
             self._sent(request, name, "unary", PATIENCE, lethal=True)
-            await self._own[name].unary(request, PATIENCE)
+            await self._own[name].unary(request, PATIENCE, model=dice.choice((MODEL, QUICK)))
             return
         drawn = dice.randrange(1000)
-        for kind in ("streams", "foreign", "cancelled", "hasty", "large", "never"):
+        for kind in ("streams", "foreign", "cancelled", "hasty", "quick", "large", "never"):
             drawn -= getattr(mix, kind)
             if drawn < 0:
                 await getattr(self, f"_{kind}_call")(name)
@@ -161,6 +162,11 @@ class Load:
         request, timeout = self._request(milliseconds=self._pace()), self._dice.uniform(0.01, 1.0)
         self._sent(request, name, "unary", timeout)
         await self._own[name].unary(request, timeout)
+
+    async def _quick_call(self, name: str) -> None:
+        request = self._request()
+        self._sent(request, name, "unary", PATIENCE)
+        await self._own[name].unary(request, PATIENCE, model=QUICK)
 
     async def _large_call(self, name: str) -> None:
         request = self._request(rows=LARGE_ROWS)

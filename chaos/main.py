@@ -146,7 +146,7 @@ async def _outside(asked: options.Options, seed: int, folder: Path) -> list[Verd
     """Calls of a server that somebody else runs, and breaks: what clients are told is all that there is to judge."""
     history = History()
     dice = Random(f"load {seed}")  # noqa: S311 -- to be repeated
-    load = Load({asked.target: asked.target}, history, dice, rate=asked.rate, mix=Mix(never=0))
+    load = Load({asked.target: asked.target}, history, dice, rate=asked.rate, mix=Mix(quick=0, never=0))
     try:
         await load.run(asked.seconds, time.monotonic())
     finally:

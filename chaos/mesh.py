@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 import nnpm
 from benchmarks.ports import free_port
 from chaos import shim
-from chaos.calls import MODEL, NEVER
+from chaos.calls import MODEL, NEVER, QUICK
 from chaos.history import History, Trouble
 from chaos.member import Member
 from chaos.network import Link, Network
@@ -154,10 +154,13 @@ class Mesh:
 
     async def _is_whole(self, client: nnpm.AsyncClient) -> bool:
         try:
-            deployment = await client.deployment(MODEL)
-            return deployment.ready_replicas == self.shape.workers and await client.ready(MODEL)
+            for model in (MODEL, QUICK):
+                deployment = await client.deployment(model)
+                if deployment.ready_replicas != self.shape.workers or not await client.ready(model):
+                    return False
         except NnpmError:
             return False
+        return True
 
     async def stop(self) -> None:
         """Kill everything."""
@@ -283,9 +286,10 @@ class Mesh:
                     return
 
     async def _deploy_with(self, client: nnpm.AsyncClient) -> None:
-        for deployment, runtime, replicas in ((NEVER, "chaos-never", 1), (MODEL, "chaos", self.shape.workers)):
-            await client.publish(_package(self.folder / runtime, runtime))
-            await client.deploy(f"chaos/{runtime}", name=deployment, replicas=replicas, wait=deployment == MODEL)
+        everywhere = self.shape.workers
+        for deployment, replicas in ((NEVER, 1), (QUICK, everywhere), (MODEL, everywhere)):
+            await client.publish(_package(self.folder / deployment, deployment))
+            await client.deploy(f"chaos/{deployment}", name=deployment, replicas=replicas, wait=deployment != NEVER)
 
     async def _keep(self) -> None:
         """Who is dead and wanted is started again."""

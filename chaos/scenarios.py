@@ -24,6 +24,7 @@ HELD = 96
 HOLD = 200
 SLACK = 1.0
 """Seconds in which the first of what a lost worker had in hand runs elsewhere, from when its loss can be known."""
+PLAIN = Mix(streams=0, foreign=0, cancelled=0, hasty=0, quick=0, large=0, never=0)
 GOOD_CALLS = 1_000
 _FIRST = 1_000_000
 MEASURING_ERROR = 0.25
@@ -34,7 +35,8 @@ async def play(name: str, mesh: Mesh, history: History, say: Say, minutes: float
     """Play one on a mesh that is whole; what was measured. Its calls have numbers that no other scenario has."""
     dice = Random(f"scenario {name}")  # noqa: S311 -- to be repeated
     addresses = {scheduler: mesh.data_address(scheduler) for scheduler in mesh.schedulers}
-    load = Load(addresses, history, dice, rate=60.0, mix=Mix(0, 0, 0, 0, 0, 0), first=_FIRST * (1 + NAMES.index(name)))
+    mix = Mix(never=0) if name == STEADY else PLAIN
+    load = Load(addresses, history, dice, rate=60.0, mix=mix, first=_FIRST * (1 + NAMES.index(name)))
     try:
         if name == STEADY:
             return await steady.hold(mesh, history, load, say, minutes)

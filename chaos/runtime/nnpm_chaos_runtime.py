@@ -64,6 +64,12 @@ class Chaos:
         """The journal stays open: a process loads models again and again."""
 
 
+class Quick(Chaos):
+    """All of its runs are short: a worker makes them where it makes everything else, on its event loop."""
+
+    steady = True
+
+
 class Never(Chaos):
     """A model of it never becomes ready."""
 
