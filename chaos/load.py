@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from chaos.calls import MODEL, NEVER, QUICK, Request, make
@@ -103,6 +103,17 @@ class Load:
             self._sent(request, name, "unary", 2 * PATIENCE, lethal=lethal)
             calls.add(asyncio.create_task(self._own[name].unary(request, 2 * PATIENCE)))
         await self._finish(calls, patience=2 * PATIENCE)
+
+    async def partly_cancelled(self, requests: int, cancelled: int, *, milliseconds: int) -> tuple[set[int], float]:
+        """So many requests in flight on one stream, of which so many are cancelled: which, and when."""
+        name = self._names[0]
+        sent = [self._request(milliseconds=milliseconds) for _ in range(requests)]
+        for request in sent:
+            self._sent(request, name, "stream", 2 * PATIENCE)
+        found, at = await self._own[name].partly_cancelled(sent, cancelled, self._dice, 2 * PATIENCE)
+        for number in found:
+            self._history.sent(replace(self._history.calls[number], kind="cancelled"))
+        return found, at
 
     async def close(self) -> None:
         """Break all connections."""

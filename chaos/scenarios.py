@@ -26,6 +26,7 @@ SLACK = 1.0
 """Seconds in which the first of what a lost worker had in hand runs elsewhere, from when its loss can be known."""
 PLAIN = Mix(streams=0, foreign=0, cancelled=0, hasty=0, quick=0, large=0, never=0)
 GOOD_CALLS = 1_000
+STREAMED, CANCELLED = 1_000, 100
 _FIRST = 1_000_000
 MEASURING_ERROR = 0.25
 """Seconds that this program may notice a thing late on a busy machine."""
@@ -136,6 +137,42 @@ async def _poison(mesh: Mesh, history: History, load: Load, say: Say) -> Shown:
     return [note], {"good": GOOD_CALLS, "answered": right, "workers_died": died}
 
 
+async def _stream(mesh: Mesh, history: History, load: Load, say: Say) -> Shown:
+    """Many requests in flight on one stream, some of them cancelled in the middle."""
+    scheduler = mesh.members[mesh.schedulers[0]].pid
+    # What the first stream leaves in memory is what any number of further ones use again.
+    await load.partly_cancelled(STREAMED, CANCELLED, milliseconds=HOLD)
+    before = steady.resident_bytes(scheduler)
+    say(f"{CANCELLED} of {STREAMED} requests of a stream are cancelled")
+    cancelled, at = await load.partly_cancelled(STREAMED, CANCELLED, milliseconds=HOLD)
+    last = max(history.calls)
+    answers = sum(_answered(history, history.calls[number]) for number in range(last - STREAMED + 1, last + 1))
+    begun = [begin for begin in _all_begins(mesh) if begin.number in cancelled]
+    late = {begin.number for begin in begun if begin.at > at + MEASURING_ERROR}
+    under_way = sum(_answered(history, history.calls[number]) for number in cancelled)
+    growth = steady.resident_bytes(scheduler) / before - 1.0
+    if len(cancelled) != CANCELLED or answers != STREAMED - CANCELLED + under_way:
+        history.at_rest.append(f"{answers} answers, {under_way} of them of the {len(cancelled)} that were cancelled")
+    if late:
+        history.at_rest.append(
+            f"{len(late)} requests were begun more than {MEASURING_ERROR:g} s after they were cancelled"
+        )
+    if growth > steady.GROWTH:
+        history.at_rest.append(f"the scheduler has grown by {growth:.1%}")
+    ran = len({begin.number for begin in begun})
+    note = (
+        f"{answers} of {STREAMED} answered ({under_way} of them cancelled); of {len(cancelled)} cancelled {ran} "
+        f"had begun, {len(late)} were begun later; the scheduler's memory {growth:+.1%}"
+    )
+    figures = {
+        "answers": answers,
+        "cancelled": len(cancelled),
+        "begun_before": ran - len(late),
+        "begun_later": len(late),
+    }
+    return [note], figures | {"growth": growth}
+
+
 async def _busy_worker(mesh: Mesh) -> str:
     """A worker that has just begun something."""
     since = time.monotonic()
@@ -181,6 +218,7 @@ SCENARIOS: Mapping[str, Callable[[Mesh, History, Load, Say], Coroutine[None, Non
     "worker-frozen": _worker_frozen,
     "halves": _halves,
     "poison": _poison,
+    "stream": _stream,
 }
 STEADY = "steady"
 """Takes as long as is asked for, and is played only by its name."""
