@@ -4,7 +4,6 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from random import Random
 from typing import Any, Protocol
 
 import grpc.aio
@@ -98,33 +97,31 @@ class OwnClient:
             self._failed(sorted(open_ones), error)
 
     async def partly_cancelled(
-        self, requests: Sequence[Request], most: int, dice: Random, timeout: float
-    ) -> tuple[set[int], float]:
-        """All of them over one ModelStreamInfer; so many are cancelled once the first is answered: which, and when.
+        self, requests: Sequence[Request], doomed: Sequence[int], timeout: float, *, after: float
+    ) -> float:
+        """All of them over one ModelStreamInfer; the doomed are cancelled so many seconds later: when that was.
 
         A request that is cancelled has no answer, unless that was under way.
         """
         call = self._stream(metadata=(("nnpm-stream-order", "completion"),), timeout=timeout)
         open_ones = {request.number for request in requests}
-        cancelled: set[int] = set()
         at = 0.0
         try:
             for request in requests:
                 await call.write(request.message())
+            await asyncio.sleep(after)
+            await _cancel(call, doomed)
+            at = time.monotonic()
             while (response := await call.read()) is not grpc.aio.EOF:
                 number = int(response.infer_response.id or -1)
                 open_ones.discard(number)
                 self._streamed(number, response)
-                if not at:
-                    cancelled = set(dice.sample(sorted(open_ones), min(most, len(open_ones))))
-                    await _cancel(call, cancelled)
-                    at = time.monotonic()
         except grpc.aio.AioRpcError as error:
             self._failed(sorted(open_ones), error)
         else:
-            for number in open_ones & cancelled:
+            for number in open_ones & set(doomed):
                 self._listener.ended(number, End(time.monotonic(), "CANCELLED", "CALL_CANCELLED"))
-        return cancelled, at
+        return at
 
     def _streamed(self, number: int, response: pb.ModelStreamInferResponse) -> None:
         if response.error_message:

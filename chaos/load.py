@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from chaos.calls import MODEL, NEVER, QUICK, Request, make
@@ -104,16 +104,18 @@ class Load:
             calls.add(asyncio.create_task(self._own[name].unary(request, 2 * PATIENCE)))
         await self._finish(calls, patience=2 * PATIENCE)
 
-    async def partly_cancelled(self, requests: int, cancelled: int, *, milliseconds: int) -> tuple[set[int], float]:
-        """So many requests in flight on one stream, of which so many are cancelled: which, and when."""
+    async def partly_cancelled(
+        self, requests: int, cancelled: int, *, milliseconds: int
+    ) -> tuple[Sequence[int], float]:
+        """So many requests at once on one stream, so many of them cancelled during the first runs: which, and when."""
         name = self._names[0]
         sent = [self._request(milliseconds=milliseconds) for _ in range(requests)]
+        doomed = self._dice.sample([request.number for request in sent], cancelled)
         for request in sent:
-            self._sent(request, name, "stream", 2 * PATIENCE)
-        found, at = await self._own[name].partly_cancelled(sent, cancelled, self._dice, 2 * PATIENCE)
-        for number in found:
-            self._history.sent(replace(self._history.calls[number], kind="cancelled"))
-        return found, at
+            kind = "cancelled" if request.number in doomed else "stream"
+            self._sent(request, name, kind, 2 * PATIENCE)
+        at = await self._own[name].partly_cancelled(sent, doomed, 2 * PATIENCE, after=milliseconds / 4000)
+        return doomed, at
 
     async def close(self) -> None:
         """Break all connections."""
