@@ -34,6 +34,8 @@ STREAM_LENGTH = 12
 LARGE_ROWS = 12_000
 """A request of 384 KB: its body is claimed."""
 _MOST_AT_HAND = 10_000
+_MIDDLE = 0.2
+"""Seconds after which a request that was just sent is cancelled."""
 SLOWEST = 60
 """Milliseconds that the model takes for a request at most; most take a tenth."""
 
@@ -114,7 +116,7 @@ class Load:
         for request in sent:
             kind = "cancelled" if request.number in doomed else "stream"
             self._sent(request, name, kind, 2 * PATIENCE)
-        at = await self._own[name].partly_cancelled(sent, doomed, 2 * PATIENCE, after=milliseconds / 4000)
+        at = await self._own[name].partly_cancelled(sent, doomed, 2 * PATIENCE, after=_MIDDLE)
         return doomed, at
 
     async def close(self) -> None:

@@ -26,7 +26,8 @@ SLACK = 1.0
 """Seconds in which what a lost worker had in hand runs elsewhere, from when its loss can be known."""
 PLAIN = Mix(streams=0, foreign=0, cancelled=0, hasty=0, quick=0, large=0, never=0)
 GOOD_CALLS = 1_000
-STREAMED, CANCELLED, STREAM_HOLD = 1_000, 100, 500
+STREAMED, CANCELLED, STREAM_HOLD = 1_000, 100, 1_200
+"""Requests of one stream, how many of them are cancelled, and milliseconds that each takes: longer than sending all."""
 _FIRST = 1_000_000
 MEASURING_ERROR = 0.25
 """Seconds that this program may notice a thing late on a busy machine."""
@@ -141,7 +142,7 @@ async def _stream(mesh: Mesh, history: History, load: Load, say: Say) -> Shown:
     """Many requests in flight on one stream, some of them cancelled in the middle."""
     scheduler = mesh.members[mesh.schedulers[0]].pid
     # What the first stream leaves in memory is what any number of further ones use again.
-    await load.partly_cancelled(STREAMED, CANCELLED, milliseconds=STREAM_HOLD)
+    await load.partly_cancelled(STREAMED, CANCELLED, milliseconds=HOLD)
     before = steady.resident_bytes(scheduler)
     say(f"{CANCELLED} of {STREAMED} requests of a stream are cancelled")
     cancelled, at = await load.partly_cancelled(STREAMED, CANCELLED, milliseconds=STREAM_HOLD)
