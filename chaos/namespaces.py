@@ -139,7 +139,10 @@ class Namespaces:
         self._way = _way(_port("queue", members[0]))
 
     async def close(self) -> None:
-        """End who holds the namespaces; the kernel does the rest."""
+        """Take cables and switches away, so that others of these names can follow at once, and end the namespaces."""
+        ports = [_port(switch, member) for member in self._places for switch in _switches_of(member)]
+        for name in (*ports, *SWITCHES):
+            _run("ip", "link", "del", name, check=False)
         for place in self._places.values():
             place.holder.kill()
             place.holder.wait(10)
