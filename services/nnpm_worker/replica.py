@@ -15,7 +15,7 @@ from nnpm_worker.patience import Patience
 from nnpm_worker.plugins import Runtimes
 from nnpm_worker.probe import Verdict, probe
 from nnpm_worker.replies import ReplyWriter
-from nnpm_worker.runtime import Model, SelfDescribed, Signature, Tensors
+from nnpm_worker.runtime import Model, SelfDescribed, Signature, Steady, Tensors
 from nnpm_worker.warmup import package_samples, warm_up
 
 _log = get_logger("replica")
@@ -89,7 +89,7 @@ class Replica:
         self.plan = loaded.plan
         self.memory_bytes = loaded.memory_bytes
         self.providers = loaded.model.providers
-        self.steady = loaded.model.steady
+        self.steady = isinstance(loaded.model, Steady) and loaded.model.steady
         self.thread = thread
         self.execution = Execution(loaded.model, loaded.plan, ReplyWriter(revision.version, limits.reply_bytes))
         self._model = loaded.model

@@ -30,7 +30,6 @@ class PythonModel:
     """
 
     providers: tuple[str, ...] = ()
-    steady = False
 
     def __init__(self, start: Callable[[], ClassProcess], signature: Signature, limits: CodeLimits) -> None:
         self._start = start

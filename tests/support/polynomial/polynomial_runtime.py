@@ -35,7 +35,7 @@ class PolynomialRuntime:
 
 
 class Polynomial:
-    """See `nnpm_worker.runtime.Model`: one input, one output, each element for itself."""
+    """See `nnpm_worker.runtime.Model` and `Steady`: one input, one output, each element for itself."""
 
     providers = ("CPU",)
     steady = True

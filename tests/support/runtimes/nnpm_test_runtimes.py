@@ -17,7 +17,6 @@ class _Runtime:
 
     providers: tuple[str, ...] = ("CPU",)
     pure = True
-    steady = False
 
     def __init__(self, options: RuntimeOptions) -> None:
         del options
