@@ -22,8 +22,8 @@ _MOST_IN_BLOCK = 4_096
 class Flight:
     """An accepted block of calls. It lies in `entry`, if in any; `live` of its calls are unanswered.
 
-    It is a suspect, then of one call, once a worker died with it in hand; `begun_by` is the worker that last was
-    allowed to run it so. `cost` is the work of one call.
+    It is a suspect, then of one call, once a worker died with it in hand; `begun_by` is the worker that was allowed
+    to run it so, out of the entry that it lies in. `cost` is the work of one call.
     """
 
     number: int
@@ -180,7 +180,7 @@ class InFlight:
         """Remembers that these blocks are in a stream entry."""
         self._entries[entry] = None
         for flight in entry.flights:
-            flight.entry = entry
+            flight.entry, flight.begun_by = entry, ""
 
     def detach(self, flight: Flight) -> None:
         """Forgets that a block is in an entry; an entry without unanswered blocks is forgotten itself."""
