@@ -1,4 +1,4 @@
-"""The grpc.aio transport: ModelInfer and ModelStreamInfer as raw bytes, a turn's calls handed over in blocks.
+"""The grpc.aio transport: ModelInfer and ModelStreamInfer as raw bytes, handed over in blocks.
 
 It is there on every machine; the native one (transport_native.py) does the same, faster. Only errors, which are rare,
 build a status.
@@ -6,18 +6,17 @@ build a status.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
-from nnpm.api.inference import inference_pb2
 from nnpm.rpc.status import DETAILS_KEY
-from nnpm_scheduler.dispatch.call import METADATA, TRACEPARENT, Raw
+from nnpm_scheduler.dispatch.call import METADATA
+from nnpm_scheduler.dispatch.calls_aio import AioCall, AioCalls, Failure, Outcome, streamed
+from nnpm_scheduler.dispatch.gathering import Gathering
 from nnpm_scheduler.dispatch.held import Held
-from nnpm_scheduler.dispatch.plain import Plain, split
+from nnpm_scheduler.dispatch.plain import split
 from nnpm_scheduler.dispatch.turn import Dispatch
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -26,134 +25,8 @@ MOST_IN_STREAM = 1_024
 """Requests of one stream that may be unanswered; further ones are left unread."""
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What a call fails with: a status, and what a stream's message says of it."""
-
-    code: int
-    message: str
-    details: bytes
-    streamed: str
-
-
-Outcome = bytes | Failure
-"""The serialised ModelInferResponse, or what the call fails with."""
-
-
-@dataclass(slots=True, eq=False)
-class AioCall:
-    """A call that a coroutine waits for. `place` is its block's number and its offset, once it is in flight."""
-
-    body: bytes
-    plain: Plain | None
-    timeout: float | None
-    metadata: tuple[str, ...]
-    method: str
-    outcome: asyncio.Future[Outcome]
-    place: tuple[int, int] | None = None
-
-    @property
-    def block(self) -> object:
-        """Calls with an equal one may share a block. Time-outs within a thousandth of each other count as equal."""
-        if self.plain is None or self.metadata[TRACEPARENT]:
-            return self
-        timeout = None if self.timeout is None else _rounded(self.timeout)
-        return self.plain.header, timeout, self.metadata, self.method
-
-    @property
-    def id(self) -> str:
-        """The client's request id."""
-        if self.plain is not None:
-            return self.plain.id
-        try:
-            return inference_pb2.ModelInferRequest.FromString(self.body).id
-        except DecodeError:
-            return ""
-
-    def finish(self, outcome: Outcome) -> int:
-        """1 if somebody waited for it, else 0."""
-        if self.outcome.done():
-            return 0
-        self.outcome.set_result(outcome)
-        return 1
-
-
-class AioCalls:
-    """See `nnpm_scheduler.dispatch.call.Calls`."""
-
-    def __init__(self, calls: list[AioCall]) -> None:
-        self._calls = calls
-        first = calls[0]
-        self.header = first.plain.header if first.plain is not None else b""
-        self.metadata = first.metadata
-        self.method = first.method
-
-    def __len__(self) -> int:
-        return len(self._calls)
-
-    @property
-    def timeout(self) -> float | None:
-        """The shortest of the block's."""
-        timeouts = [call.timeout for call in self._calls if call.timeout is not None]
-        return min(timeouts) if timeouts else None
-
-    @property
-    def size(self) -> int:
-        """Bytes of all bodies."""
-        return sum([len(call.body) for call in self._calls])
-
-    def body(self) -> bytes:
-        """The first call's."""
-        return self._calls[0].body
-
-    def raw(self) -> list[bytes]:
-        """For each raw input the bytes of all calls."""
-        plains = [(call.body, call.plain.spans) for call in self._calls if call.plain is not None]
-        count = len(plains[0][1]) if plains else 0
-        return [b"".join([body[slice(*spans[index])] for body, spans in plains]) for index in range(count)]
-
-    def split(self, count: int, /) -> "AioCalls":
-        """Takes the first `count` calls off."""
-        first, self._calls = self._calls[:count], self._calls[count:]
-        return AioCalls(first)
-
-    def fly(self, number: int, nonce: int, /) -> None:
-        """Remembers the calls' places, for `cancel`. The nonce is looked at by the dispatch core."""
-        del nonce
-        for offset, call in enumerate(self._calls):
-            call.place = (number, offset)
-
-    def claimable(self, whole: bool, /) -> None:
-        """Bodies are kept anyway, and the dispatch core redeems them."""
-
-    def live(self) -> list[int]:
-        """Offsets of the calls that somebody waits for."""
-        return [offset for offset, call in enumerate(self._calls) if not call.outcome.done()]
-
-    def single(self, offset: int, /) -> "AioCalls":
-        """One call, as a block."""
-        if self._calls[offset].outcome.done():
-            raise ValueError(offset)
-        return AioCalls([self._calls[offset]])
-
-    def answer(self, offset: int, count: int, head: bytes, raw: Raw, /) -> int:
-        """Cuts the replies apart, and gives each call its own."""
-        answered = 0
-        strides = [len(data) // count for data in raw]
-        prefixes = [b"\x32" + _varint(stride) for stride in strides]
-        for index, call in enumerate(self._calls[offset : offset + count]):
-            parts: list[bytes | memoryview] = [_id_field(call.id), head]
-            for data, stride, prefix in zip(raw, strides, prefixes, strict=True):
-                parts += (prefix, data[index * stride : (index + 1) * stride])
-            answered += call.finish(b"".join(parts))
-        return answered
-
-    def fail(self, code: int, message: str, details: bytes, streamed: str, /) -> int:
-        """Fails what is live."""
-        failure = Failure(code, message, details, streamed)
-        return sum([call.finish(failure) for call in self._calls])
+_METADATA = frozenset(METADATA)
+_NO_METADATA = ("",) * len(METADATA)
 
 
 class AioTransport:
@@ -162,19 +35,23 @@ class AioTransport:
     def __init__(self, dispatch: Dispatch, held: Held) -> None:
         self._dispatch = dispatch
         self._held = held
-        self._arrived: list[AioCall] = []
+        self._loop = asyncio.get_running_loop()
+        self._gathering = Gathering(lambda: held.calls, self._turn)
         self._abandoned: list[tuple[int, int]] = []
 
     async def infer(self, request: bytes, context: Context) -> bytes:
         """ModelInfer."""
-        call = self._call(request, context, "ModelInfer")
-        with self._held.hold(context.peer(), len(request)) as failure:
+        call, peer = self._call(request, context, "ModelInfer"), context.peer()
+        failure = self._held.take(peer, len(request))
+        try:
             outcome: Outcome
             if failure is None:
-                self._submit(call)
+                self._gathering.add(call)
                 outcome = await self._outcome(call)
             else:
                 outcome = Failure(*failure, "")
+        finally:
+            self._held.release(peer, len(request))
         if isinstance(outcome, Failure):
             await _abort(context, outcome)
         return outcome
@@ -190,7 +67,7 @@ class AioTransport:
                         outcome = await self._outcome(call)
                     finally:
                         self._held.release(context.peer(), len(call.body))
-                    await context.write(_streamed(call, outcome))
+                    await context.write(streamed(call, outcome))
         finally:
             # A broken stream: whatever nobody will wait for any more leaves the queue at once.
             for left in _drained(unanswered):
@@ -204,7 +81,7 @@ class AioTransport:
             call = self._call(request, context, "ModelStreamInfer")
             failure = self._held.take(context.peer(), len(request))
             if failure is None:
-                self._submit(call)
+                self._gathering.add(call)
             else:
                 call.finish(Failure(*failure, failure[1]))
             try:
@@ -217,20 +94,12 @@ class AioTransport:
 
     def _call(self, body: bytes, context: Context, method: str) -> AioCall:
         came = dict(context.invocation_metadata() or ())
-        metadata = tuple([_text(came.get(key, "")) for key in METADATA])
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        return AioCall(body, split(body), context.time_remaining(), metadata, method, future)
+        metadata = _NO_METADATA if _METADATA.isdisjoint(came) else tuple([_text(came.get(key, "")) for key in METADATA])
+        return AioCall(body, split(body), context.time_remaining(), metadata, method, self._loop.create_future())
 
-    def _submit(self, call: AioCall) -> None:
-        if not self._arrived:
-            # Whatever arrives before the loop comes round again belongs to the same turn.
-            asyncio.get_running_loop().call_soon(self._turn)
-        self._arrived.append(call)
-
-    def _turn(self) -> None:
-        arrived, self._arrived = self._arrived, []
+    def _turn(self, calls: list[AioCall]) -> None:
         blocks: dict[object, list[AioCall]] = {}
-        for call in arrived:
+        for call in calls:
             if not call.outcome.done():
                 blocks.setdefault(call.block, []).append(call)
         self._dispatch.take(map(AioCalls, blocks.values()))
@@ -250,7 +119,7 @@ class AioTransport:
         if call.place is None:
             return
         if not self._abandoned:
-            asyncio.get_running_loop().call_soon(self._cancel_abandoned)
+            self._loop.call_soon(self._cancel_abandoned)
         self._abandoned.append(call.place)
 
     def _cancel_abandoned(self) -> None:
@@ -263,43 +132,11 @@ async def _abort(context: Context, failure: Failure) -> NoReturn:
     raise AssertionError("abort returned")  # grpc's stubs do not know that it never does
 
 
-def _rounded(timeout: float) -> float:
-    """Cut to a thousandth of itself."""
-    step = 2.0 ** (int(timeout * 1e6).bit_length() - 11) / 1e6
-    return timeout // step * step
-
-
 def _drained(queue: asyncio.Queue[AioCall | None]) -> Iterator[AioCall]:
     while not queue.empty():
         call = queue.get_nowait()
         if call is not None:
             yield call
-
-
-def _streamed(call: AioCall, outcome: Outcome) -> bytes:
-    """A serialised ModelStreamInferResponse; an error names its request by id alone, as Triton's does."""
-    if isinstance(outcome, Failure):
-        return inference_pb2.ModelStreamInferResponse(
-            error_message=outcome.streamed, infer_response=inference_pb2.ModelInferResponse(id=call.id)
-        ).SerializeToString()
-    # Field 2, length-delimited: the reply's bytes go on untouched.
-    return b"".join((b"\x12", _varint(len(outcome)), outcome))
-
-
-def _id_field(request_id: str) -> bytes:
-    if not request_id:
-        return b""
-    encoded = request_id.encode()
-    return b"\x1a" + _varint(len(encoded)) + encoded
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 127:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
 
 
 def _text(value: str | bytes) -> str:
