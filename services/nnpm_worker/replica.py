@@ -11,9 +11,10 @@ from nnpm_worker.batching import BatchPlan
 from nnpm_worker.execution import Execution
 from nnpm_worker.model_thread import ModelThread
 from nnpm_worker.packages import Package
+from nnpm_worker.plugins import Runtimes
 from nnpm_worker.probe import Verdict, probe
 from nnpm_worker.replies import ReplyWriter
-from nnpm_worker.runtime import Model, Runtimes, Signature, Tensors
+from nnpm_worker.runtime import Model, SelfDescribed, Signature, Tensors
 from nnpm_worker.warmup import package_samples, warm_up
 
 _log = get_logger("replica")
@@ -102,8 +103,7 @@ def _load(revision: Revision, package: Package, runtimes: Runtimes, limits: Load
     manifest = revision.manifest
     before = memory.resident_bytes()
     try:
-        runtime = runtimes.get(manifest.runtime)
-        model = runtime.load(package.folder / manifest.model, revision.signature)
+        model = runtimes.load(manifest, package, revision.signature)
     except NnpmError:
         raise
     except Exception as error:
@@ -120,7 +120,8 @@ def _load(revision: Revision, package: Package, runtimes: Runtimes, limits: Load
         model.close()
         raise
     # Mapped weights that no run has touched yet are not resident, but will be.
-    taken = max(memory.resident_bytes() - before, manifest.size)
+    elsewhere = model.memory_bytes if isinstance(model, SelfDescribed) else 0
+    taken = max(memory.resident_bytes() - before + elsewhere, manifest.size)
     _log.info("model loaded", revision=revision.id, providers=model.providers, batch=verdict.rows, why=verdict.why)
     return Loaded(model, BatchPlan(verdict.rows), taken)
 
@@ -133,4 +134,7 @@ def _verdict(revision: Revision, model: Model, samples: list[Tensors], limits: L
         return Verdict(1, "the deployment forbids it")
     if revision.manifest.batch_axis == 0:
         return Verdict(rows, "the package says so")
+    stated = model.batch_axis if isinstance(model, SelfDescribed) else None
+    if stated is not None:
+        return Verdict(rows if stated == 0 else 1, "the model says so")
     return probe(model, revision.signature, samples, rows, limits.probe_seconds)

@@ -44,6 +44,7 @@ class Job:
     body: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        self.cancelled.update(self.block.ended)
         if not self.block.claim_size:
             self._fill(self.block.raw, self.block.body)
 

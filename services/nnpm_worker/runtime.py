@@ -1,19 +1,14 @@
-"""What a runtime is: the thing that loads a model's file and runs tensors through it.
+"""What a runtime is: the thing that loads a model's file and runs tensors through it."""
 
-A runtime is found by its name in the entry point group `nnpm.runtimes`; the entry point is called with RuntimeOptions.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
-from nnpm.errors import FailedPrecondition
-
-GROUP = "nnpm.runtimes"
+from nnpm.package.manifest import Manifest
+from nnpm_worker.grants import NOBODY, Grants
 
 Tensors = Mapping[str, NDArray[Any]]
 """Arrays by name; BF16 as ml_dtypes.bfloat16, BYTES as objects of `bytes`."""
@@ -37,20 +32,42 @@ class Signature:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeLimits:
+    """What code that a package brings may do.
+
+    Attributes:
+        grants: whose code may run here at all.
+        memory_bytes: address space of its process.
+        load_seconds: that it may take to get ready.
+        run_seconds: that one run may take.
+    """
+
+    grants: Grants = NOBODY
+    memory_bytes: int = 4 * 1024**3
+    load_seconds: float = 60.0
+    run_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeOptions:
     """What the worker's settings say to every runtime.
 
     Attributes:
         threads: that one run may use; 0 = the runtime's own default.
         providers: `auto`, or names of execution providers, best first, separated by commas.
+        code: for a runtime that runs a package's own code.
     """
 
     threads: int
     providers: str
+    code: CodeLimits = CodeLimits()
 
 
 class Model(Protocol):
-    """A loaded model. `run` and `close` are called from one thread at a time, never from the event loop."""
+    """A loaded model. `run` and `close` are called from one thread at a time, never from the event loop.
+
+    One that knows more may also be a `SelfDescribed`.
+    """
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -86,43 +103,36 @@ class Runtime(Protocol):
         """Load by path; files beside it belong to the model. Raises FailedPrecondition MODEL_LOAD_FAILED."""
 
 
-class Runtimes:
-    """The runtimes of this worker, each made when it is first asked for."""
-
-    def __init__(self, options: RuntimeOptions) -> None:
-        self._options = options
-        self._factories: dict[str, Callable[[RuntimeOptions], Runtime]] = {}
-        self._made: dict[str, Runtime] = {}
-        self._found = {point.name: point for point in entry_points(group=GROUP)}
+@runtime_checkable
+class SelfDescribed(Protocol):
+    """What a model may say of itself beside what every model does."""
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Every runtime that is installed here."""
-        return tuple(sorted(self._found))
+    def batch_axis(self) -> Literal[0, "none"] | None:
+        """0: requests may be joined along axis 0; "none": never; None: find out. What the package says goes before."""
 
-    def get(self, name: str) -> Runtime:
-        """The runtime of that name. Raises FailedPrecondition RUNTIME_UNKNOWN."""
-        if name not in self._made:
-            self._made[name] = self._make(name)
-        return self._made[name]
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes of the machine's memory outside this process."""
 
-    def _make(self, name: str) -> Runtime:
-        point = self._found.get(name)
-        if point is None:
-            raise FailedPrecondition(
-                "RUNTIME_UNKNOWN",
-                f"this worker has no runtime {name!r}; it has {', '.join(self.names) or 'none'}",
-                hint=f"install a distribution with the entry point {name!r} in the group {GROUP!r}",
-            )
-        try:
-            factory: Callable[[RuntimeOptions], Runtime] = point.load()
-        except ImportError as error:
-            raise FailedPrecondition(
-                "RUNTIME_UNKNOWN", f"runtime {name!r} is not usable on this worker: {error}"
-            ) from error
-        runtime = factory(self._options)
-        if not runtime.pure:
-            raise FailedPrecondition(
-                "RUNTIME_UNKNOWN", f"runtime {name!r} is not usable: nnpm may repeat a run, and its runs are not pure"
-            )
-        return runtime
+
+class PackageFiles(Protocol):
+    """A package's files on this host, verified."""
+
+    @property
+    def folder(self) -> Path:
+        """Holds the manifest's paths, and nothing else."""
+
+    def check_unchanged(self) -> None:
+        """Raises DataLoss CACHE_CORRUPT when a file is no longer the one that was verified."""
+
+
+@runtime_checkable
+class PackageRuntime(Protocol):
+    """A runtime that has to know whose model it loads: asked before anything is fetched, it loads the package."""
+
+    def check(self, manifest: Manifest) -> None:
+        """Raises FailedPrecondition or PermissionDenied when the package must not, or cannot, be loaded here."""
+
+    def load_package(self, manifest: Manifest, files: PackageFiles, signature: Signature) -> Model:
+        """As `Runtime.load`, which is not called then."""

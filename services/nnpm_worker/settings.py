@@ -5,9 +5,12 @@ import socket
 from pathlib import Path
 
 from platformdirs import user_cache_path
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
+from nnpm.errors import NnpmError
 from nnpm.settings import ServiceSettings
+from nnpm_worker.grants import Grants
+from nnpm_worker.runtime import CodeLimits, RuntimeOptions
 
 
 def _default_name() -> str:
@@ -54,3 +57,48 @@ class WorkerSettings(ServiceSettings):
         gt=0,
         description="A run that takes longer has hung: the process ends, and others take its requests; seconds.",
     )
+    worker_python_grants: str = Field(
+        "",
+        description="Whose Python classes may run here: packages (`acme/tiny`), namespaces with all that is in them "
+        "(`acme/*`), single versions by digest (`sha256:...`), separated by commas; empty = nobody's.",
+    )
+    worker_python_memory_bytes: int = Field(
+        4 * 1024**3, ge=256 * 1024**2, description="Address space that the process of one Python class may have, bytes."
+    )
+    worker_python_load_seconds: float = Field(
+        60.0, gt=0, description="Time that a Python class may take to be imported and made, seconds."
+    )
+    worker_python_run_seconds: float = Field(
+        30.0, gt=0, description="Time that one run of a Python class may take; then its process is ended; seconds."
+    )
+
+    @field_validator("worker_python_grants")
+    @classmethod
+    def _grants_read(cls, text: str) -> str:
+        try:
+            Grants.parse(text)
+        except NnpmError as fault:
+            raise ValueError(fault.message) from fault
+        return text
+
+    @field_validator("worker_python_run_seconds")
+    @classmethod
+    def _ends_before_the_worker_does(cls, seconds: float, info: ValidationInfo) -> float:
+        # Where nothing is granted no class runs, and whoever sets the worker's limit need not know of this one.
+        if info.data.get("worker_python_grants") and seconds >= info.data.get("worker_run_seconds", float("inf")):
+            raise ValueError("must be less than NNPM_WORKER_RUN_SECONDS, after which the whole worker ends")
+        return seconds
+
+    @property
+    def runtime_options(self) -> RuntimeOptions:
+        """What they say to the runtimes."""
+        return RuntimeOptions(
+            threads=self.worker_threads,
+            providers=self.worker_providers,
+            code=CodeLimits(
+                grants=Grants.parse(self.worker_python_grants),
+                memory_bytes=self.worker_python_memory_bytes,
+                load_seconds=self.worker_python_load_seconds,
+                run_seconds=self.worker_python_run_seconds,
+            ),
+        )

@@ -1,12 +1,12 @@
 """A mesh with TLS: ports answer those who show a certificate and nobody else, and all goes on as ever."""
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from support import models
+from support.certificates import self_signed
 from support.mesh import Mesh
 
 _INVALID = 4
@@ -15,12 +15,7 @@ _INVALID = 4
 @pytest.fixture
 def certificate(tmp_path: Path) -> dict[str, str]:
     """Settings with a certificate for 127.0.0.1 that is its own authority."""
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=nnpm", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", key, "-out", cert],
-        capture_output=True, check=True, timeout=60,
-    )  # fmt: skip
+    cert, key = self_signed(tmp_path)
     return {"NNPM_TLS_CERT": str(cert), "NNPM_TLS_KEY": str(key), "NNPM_TLS_CA": str(cert)}
 
 

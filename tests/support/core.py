@@ -64,6 +64,11 @@ class Told:
         """As `audit.Workers`."""
         return ()
 
+    def away(self, worker: str) -> float:
+        """As `audit.Workers`."""
+        del worker
+        return float("inf")
+
     def cancel(self, revision: str, numbers: Sequence[int]) -> None:
         """As `audit.Workers`."""
         del revision

@@ -152,11 +152,16 @@ class Fleet:
     """The workers that have a Session, and what they were told."""
 
     incarnations: set[str] = field(default_factory=set)
+    lost_just_now: set[str] = field(default_factory=set)
     cancelled: list[int] = field(default_factory=list)
 
     def live(self) -> Collection[str]:
         """As `audit.Workers`."""
         return self.incarnations
+
+    def away(self, worker: str) -> float:
+        """As `audit.Workers`."""
+        return 0.0 if worker in self.lost_just_now else float("inf")
 
     def cancel(self, revision: str, numbers: Sequence[int]) -> None:
         """As `audit.Workers`."""
@@ -444,6 +449,7 @@ class HandWorker:
                 block.claim_size,
             )
             for offset in range(block.count)
+            if offset not in block.ended
         ]
 
     async def _deliver(self, replies: list[wire.Reply]) -> None:

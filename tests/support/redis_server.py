@@ -13,6 +13,7 @@ class RedisServer:
     """A server in `folder`; `persistent` keeps an append-only file there, so that a restart finds the data again."""
 
     def __init__(self, folder: Path, *, persistent: bool = False, options: tuple[str, ...] = ()) -> None:
+        self._folder = folder
         self.socket = folder / "redis.sock"
         self.url = f"unix://{self.socket}"
         command = [
@@ -37,6 +38,13 @@ class RedisServer:
     def kill(self) -> None:
         """SIGKILL, as a crash would; `start` brings it back."""
         self.process.kill()
+
+    def lose(self, size: int) -> None:
+        """Cut so many bytes off the end of what it has written, as a power cut does; it must not run."""
+        # Redis < 7 has one file; later ones a base and increments, of which the last is written to.
+        files = [*self._folder.glob("appendonly.aof"), *sorted(self._folder.glob("appendonlydir/*.incr.aof"))]
+        with files[-1].open("rb+") as file:
+            file.truncate(max(0, file.seek(0, 2) - size))
 
     def stop(self) -> None:
         self.process.kill_group()

@@ -22,12 +22,12 @@ SERVICE = "nnpm.api.registry.v1.RegistryService"
 
 
 def manifest(files: Mapping[str, bytes], name: str = "acme/tiny", version: str = "1.0.0", **fields: Any) -> Manifest:
-    """A manifest of these files; the model is the first that ends in `.onnx`."""
+    """A manifest of these files; the model is the first that ends in `.onnx`, if the fields say no other."""
     entries = [
         {"path": path, "size": len(content), "digest": f"sha256:{hashlib.sha256(content).hexdigest()}"}
         for path, content in sorted(files.items())
     ]
-    model = next(path for path in files if path.endswith(".onnx"))
+    model = next((path for path in files if path.endswith(".onnx")), "")
     described = {"format": 1, "name": name, "version": version, "license": "Apache-2.0", "framework": "onnx"}
     return Manifest.build(described | {"runtime": "onnx", "model": model, "files": entries} | fields)
 

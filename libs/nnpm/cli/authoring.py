@@ -24,6 +24,10 @@ card = "README.md"
 # 0: requests may be joined along axis 0; "none": never. Without it, a probe at load time finds out.
 # batch_axis = 0
 
+# A Python class in the place of a graph; its inputs and outputs must be declared.
+# runtime = "python"
+# entry = "model:Model"
+
 # Checked against the graph when given.
 # [[inputs]]
 # name = "x"
@@ -116,7 +120,7 @@ def publish(
     \b
     Keys of nnpm.toml:
       name, version, license (these three are needed), model, framework,
-      runtime, description, task, keywords, card, homepage, batch_axis, exclude
+      runtime, entry, description, task, keywords, card, homepage, batch_axis, exclude
       tables: metrics, dependencies, warmup (shapes or file)
       lists of tables: inputs, outputs (name, datatype, shape),
       training_data (name, url, license)

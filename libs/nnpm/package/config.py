@@ -18,7 +18,7 @@ class Config(Description):
     """The content of nnpm.toml: the manifest's description, which file is the model, and what to leave out."""
 
     model: PathText | None = None
-    """Default: `model.onnx`, or the only `.onnx` file."""
+    """Default: the file of `entry`'s module, else `model.onnx`, or the only `.onnx` file."""
     exclude: Annotated[
         tuple[Annotated[str, StringConstraints(min_length=1, max_length=256)], ...], Field(max_length=256)
     ] = ()

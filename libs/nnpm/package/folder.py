@@ -9,6 +9,7 @@ from pathlib import Path
 from nnpm.errors import InvalidArgument, NotFound
 from nnpm.package import config, lock, paths
 from nnpm.package.config import Config
+from nnpm.package.entry import Entry
 from nnpm.package.onnx_references import external_tensors
 from nnpm.package.source_file import SourceFile
 
@@ -40,7 +41,7 @@ def from_folder(folder: Path, settings: Config | None = None) -> Contents:
         name = path.relative_to(root).as_posix()
         if not any(fnmatch.fnmatchcase(name, pattern) for pattern in settings.exclude):
             files[paths.check_path(name)] = _inside(path, root)
-    model = settings.model or _only_model(files, folder)
+    model = settings.model or _module(settings, files) or _only_model(files, folder)
     if model not in files:
         raise NotFound(
             "FILE_NOT_FOUND",
@@ -133,6 +134,13 @@ def _walk(folder: Path, root: Path) -> Iterator[Path]:
             )
         else:
             yield path
+
+
+def _module(settings: Config, files: Collection[str]) -> str | None:
+    """The file of the class that the settings name, if they name one."""
+    if settings.entry is None:
+        return None
+    return next((path for path in Entry.parse(settings.entry).files if path in files), None)
 
 
 def _only_model(files: Collection[str], folder: Path) -> str:

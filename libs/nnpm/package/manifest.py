@@ -23,6 +23,8 @@ from pydantic import (
 from nnpm.errors import FieldViolation, InvalidArgument, NnpmError
 from nnpm.package import paths
 from nnpm.package.digest import check_digest, digest_of
+from nnpm.package.entry import RUNTIME as PYTHON
+from nnpm.package.entry import Entry
 from nnpm.package.licenses import canonical_license
 from nnpm.package.names import PackageName
 from nnpm.package.ranges import Range
@@ -63,6 +65,7 @@ VersionText = Annotated[str, _checked(Version.parse)]
 RangeText = Annotated[str, _checked(Range.parse)]
 PathText = Annotated[str, _checked(paths.check_path)]
 DigestText = Annotated[str, _checked(check_digest)]
+EntryText = Annotated[str, _checked(Entry.parse)]
 LicenseText = Annotated[str, StringConstraints(max_length=256), _checked(canonical_license)]
 ShortText = Annotated[str, StringConstraints(max_length=256)]
 LongText = Annotated[str, StringConstraints(max_length=4096)]
@@ -130,6 +133,8 @@ class Description(_Part):
     framework: ShortText = "onnx"
     runtime: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] = "onnx"
     """The entry point of `nnpm.runtimes` that executes it."""
+    entry: EntryText | None = None
+    """`module:Class` in the package; the runtime `python` needs it."""
     description: LongText = ""
     task: ShortText = ""
     card: PathText | None = None
@@ -144,6 +149,14 @@ class Description(_Part):
     dependencies: Annotated[dict[PackageText, RangeText], Field(max_length=256)] = {}
     training_data: Annotated[tuple[Dataset, ...], Field(max_length=256)] = ()
     metrics: Annotated[dict[ShortText, Number], Field(max_length=256)] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _python_is_no_graph(cls, value: Any) -> Any:
+        """A class says `framework` only where it wraps one."""
+        if isinstance(value, dict) and value.get("runtime") == PYTHON and "framework" not in value:
+            return value | {"framework": PYTHON}
+        return value
 
 
 class Manifest(Description):

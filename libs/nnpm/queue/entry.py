@@ -45,7 +45,8 @@ class Block:
 
     With a layout, `raw` holds for each input the bytes of all requests, one behind the other. Without, `body` is the
     one request's ModelInferRequest. A claimed request's bytes stay in the scheduler (`claim_size` of them): what `raw`
-    would hold, one input behind the other, or the body. Times are nanoseconds on the scheduler's monotonic clock.
+    would hold, one input behind the other, or the body. `ended` are the offsets of requests that nobody waits for any
+    more, and that are not to be run. Times are nanoseconds on the scheduler's monotonic clock.
     """
 
     number: int
@@ -58,6 +59,7 @@ class Block:
     body: bytes = b""
     claim_size: int = 0
     traceparent: str = ""
+    ended: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class Encoder:
             layout=None if block.layout is None else self._layout(block.layout),
             raw=block.raw,
             body=block.body,
+            ended=block.ended,
         )
         if block.claim_size:
             message.claim.size = block.claim_size
@@ -165,6 +168,7 @@ class Decoder:
             message.body,
             message.claim.size if message.HasField("claim") else 0,
             message.traceparent,
+            tuple(message.ended),
         )
 
     def _layout(self, message: envelope_pb2.Layout) -> Layout:

@@ -32,5 +32,7 @@ async def leave_group(redis: Redis, revision: str, consumer: str | bytes) -> Non
 
 def group_is_missing(error: Exception) -> bool:
     """Whether Redis answered that there is no such stream, or no group of it."""
-    # A stream that is deleted under a blocked read: "UNBLOCKED the stream key no longer exists" (Redis >= 7).
-    return str(error).startswith(("NOGROUP", "UNBLOCKED", "the stream key no longer", "no such key"))
+    # A stream that is deleted under a blocked read: "UNBLOCKED the stream key no longer exists" (Redis >= 7). What
+    # fails within a script, Redis 6.2 tells behind a sentence about the script.
+    said = str(error)
+    return "NOGROUP " in said or said.startswith(("UNBLOCKED", "the stream key no longer", "no such key"))

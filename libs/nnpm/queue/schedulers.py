@@ -33,13 +33,10 @@ class SchedulerListing:
         self._key = scheduler_key(scheduler.incarnation)
 
     async def enter(self) -> None:
-        """Lists the scheduler, and clears away those whose key has run out."""
+        """Lists the scheduler."""
         listed_ms = int(LISTED * 1000)
         await self._redis.set(self._key, self._scheduler.address, px=listed_ms)
         await self._redis.sadd(SCHEDULERS, self._scheduler.incarnation)
-        gone = [incarnation for incarnation, address in await _listed(self._redis) if address is None]
-        if gone:
-            await self._redis.srem(SCHEDULERS, *gone)
 
     async def refresh(self) -> None:
         """Prolongs the entry, or makes it anew where Redis has lost it."""
@@ -61,6 +58,13 @@ class SchedulerListing:
 async def live_schedulers(redis: Redis) -> list[LiveScheduler]:
     """Every scheduler whose lease has not run out, by incarnation."""
     return [LiveScheduler(incarnation, address) for incarnation, address in await _listed(redis) if address is not None]
+
+
+async def forget_gone(redis: Redis) -> None:
+    """Takes those off the list whose lease has run out. One that was only late lists itself again."""
+    gone = [incarnation for incarnation, address in await _listed(redis) if address is None]
+    if gone:
+        await redis.srem(SCHEDULERS, *gone)
 
 
 async def _listed(redis: Redis) -> list[tuple[str, str | None]]:

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{watch, Notify};
 
 use crate::grpc::{Fault, Status};
-use crate::table::Table;
+use crate::table::{Call, Table};
 use crate::wake::Wake;
 
 /// As set from Python.
@@ -85,9 +85,9 @@ impl Connection {
         std::mem::take(&mut self.resets.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Calls that nobody waits for any more: those of a stream, or all.
-    pub fn cancel(&self, stream: Option<u32>) {
-        if self.shared.table.cancel(self.id, stream) {
+    /// Nobody waits for these of its calls any more.
+    pub fn cancel(&self, which: impl Fn(&Call) -> bool) {
+        if self.shared.table.cancel(|call| call.held.connection() == self.id && which(call)) {
             self.shared.stir.notify_one();
         }
     }

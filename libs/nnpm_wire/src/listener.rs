@@ -93,7 +93,7 @@ async fn connection(io: Io, door: Arc<Door>, shared: Arc<Shared>) {
         () = serving => {}
         () = shared.until(|phase| phase == Phase::Closed) => {}
     }
-    connection.cancel(None);
+    connection.cancel(|_| true);
 }
 
 fn builder() -> server::Builder {
@@ -201,7 +201,7 @@ impl Calls {
             return false;
         }
         for stream in resets {
-            self.connection.cancel(Some(*stream));
+            self.connection.cancel(|call| call.stream == *stream);
         }
         let passed = self.resets_at.elapsed().as_secs_f64();
         self.resets_at = Instant::now();

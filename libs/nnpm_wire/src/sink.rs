@@ -1,6 +1,6 @@
-//! Where an answer goes: the end of a unary call, or a place in a stream's order.
+//! Where an answer goes: the end of a unary call, or a place among a stream's answers.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +28,11 @@ pub enum Sink {
 impl Sink {
     pub fn is_stream(&self) -> bool {
         matches!(self, Self::Stream(..))
+    }
+
+    /// Whether it is one of these places of a stream.
+    pub fn is_one_of(&self, order: &Arc<Order>, places: &[u64]) -> bool {
+        matches!(self, Self::Stream(its, place) if Arc::ptr_eq(its, order) && places.contains(place))
     }
 
     pub fn send(self, reply: Reply) {
@@ -88,35 +93,39 @@ pub async fn send_data(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Resul
     Ok(())
 }
 
-/// The answers of a stream, in the order of its requests.
-#[derive(Default)]
+/// The answers of a stream, on their way to its client.
 pub struct Order {
+    /// An answer waits for those of all earlier requests; otherwise it leaves as it comes.
+    as_requested: bool,
     places: Mutex<Places>,
-    /// A reply came to the head, or the last request has been read.
+    /// A reply may leave, or the last request has been read.
     pub moved: Notify,
-    /// A reply was taken from the head.
+    /// A request is unanswered no more.
     freed: Notify,
 }
 
+/// Requests have a place each, counted up in the order in which they were read.
 #[derive(Default)]
 struct Places {
-    first: u64,
-    replies: VecDeque<Option<Reply>>,
+    next: u64,
+    /// The ids of those whose replies have not come.
+    waiting: BTreeMap<u64, String>,
+    replies: BTreeMap<u64, Reply>,
     no_more: bool,
 }
 
 impl Order {
+    pub fn new(as_requested: bool) -> Self {
+        Self { as_requested, places: Mutex::default(), moved: Notify::new(), freed: Notify::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn unanswered(&self) -> usize {
-        self.lock().replies.len()
-    }
-
     /// Until fewer than `most` are unanswered.
     pub async fn room(&self, most: usize) {
-        while self.unanswered() >= most {
+        while self.lock().unanswered() >= most {
             self.freed.notified().await;
         }
     }
@@ -129,33 +138,54 @@ impl Order {
 
     pub fn ended(&self) -> bool {
         let places = self.lock();
-        places.no_more && places.replies.is_empty()
+        places.no_more && places.unanswered() == 0
     }
 
-    pub fn next_place(&self) -> u64 {
+    /// A place for a request with this id.
+    pub fn next_place(&self, id: &str) -> u64 {
         let mut places = self.lock();
-        places.replies.push_back(None);
-        places.first + places.replies.len() as u64 - 1
+        places.next += 1;
+        let place = places.next;
+        places.waiting.insert(place, id.to_owned());
+        place
     }
 
     pub fn settle(&self, place: u64, reply: Reply) {
         let mut places = self.lock();
-        let at = place - places.first;
-        if let Some(slot) = places.replies.get_mut(usize::try_from(at).unwrap_or(usize::MAX)) {
-            *slot = Some(reply);
-        }
-        if at == 0 {
+        // One that was withdrawn meanwhile is not answered.
+        if places.waiting.remove(&place).is_some() {
+            places.replies.insert(place, reply);
             self.moved.notify_one();
         }
     }
 
-    /// The reply at the head, if it is there.
+    /// The places of unanswered requests with this id, which will not be answered any more.
+    pub fn withdraw(&self, id: &str) -> Vec<u64> {
+        let mut places = self.lock();
+        let named = places.waiting.iter().filter(|(_, its)| *its == id).map(|(place, _)| *place);
+        let withdrawn: Vec<u64> = named.collect();
+        for place in &withdrawn {
+            places.waiting.remove(place);
+        }
+        self.moved.notify_one();
+        self.freed.notify_one();
+        withdrawn
+    }
+
+    /// The next reply that may leave.
     pub fn pop(&self) -> Option<Reply> {
         let mut places = self.lock();
-        let reply = places.replies.front_mut()?.take()?;
-        places.replies.pop_front();
-        places.first += 1;
+        let place = places.replies.first_key_value()?.0;
+        if self.as_requested && places.waiting.first_key_value().is_some_and(|(earlier, _)| earlier < place) {
+            return None;
+        }
         self.freed.notify_one();
-        Some(reply)
+        Some(places.replies.pop_first()?.1)
+    }
+}
+
+impl Places {
+    fn unanswered(&self) -> usize {
+        self.waiting.len() + self.replies.len()
     }
 }

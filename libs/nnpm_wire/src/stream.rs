@@ -1,22 +1,44 @@
-//! ModelStreamInfer: each message is a call; answers come in the order of the requests.
+//! ModelStreamInfer: each message is a call, or cancels one. Metadata say in which order answers leave.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::Request;
+use http::header::HeaderValue;
+use http::{HeaderMap, Request};
+use prost::Message;
 
 use crate::grpc::{self, Fault, Messages};
 use crate::limits::{Connection, Held};
-use crate::plain::odd_id;
 use crate::sink::{write, Order, Reply, Sink};
 use crate::table::{stream_error, Arrival, Call};
 use crate::unary::{arrival, arrive};
 
 /// Requests of one stream that may be unanswered; further ones are left unread.
 const MOST_UNANSWERED: usize = 1024;
+/// Metadata: `request`, the default, or `completion`.
+const ORDER: &str = "nnpm-stream-order";
+/// A request with this parameter is not run: it names, by id, one that is not to be answered any more.
+const CANCEL: &str = "nnpm_cancel";
+
+/// What a stream looks at in a ModelInferRequest.
+#[derive(Clone, PartialEq, Message)]
+struct Asked {
+    #[prost(string, tag = "3")]
+    id: String,
+    #[prost(map = "string, message", tag = "4")]
+    parameters: HashMap<String, Parameter>,
+}
+
+/// An InferParameter that is a string; any other is empty here.
+#[derive(Clone, PartialEq, Message)]
+struct Parameter {
+    #[prost(string, tag = "3")]
+    string: String,
+}
 
 enum End {
     /// The client is gone.
@@ -35,8 +57,11 @@ pub async fn serve(connection: Arc<Connection>, request: Request<RecvStream>, mu
     let (head, body) = request.into_parts();
     let arrival = arrival(&connection.shared, &head.headers, true);
     let stream = respond.stream_id().as_u32();
+    let Some(as_requested) = as_requested(&head.headers) else {
+        return grpc::fail(&mut respond, &connection.shared.refusal("unknown_order"));
+    };
     let Ok(mut out) = respond.send_response(grpc::head(), false) else { return };
-    let order = Arc::new(Order::default());
+    let order = Arc::new(Order::new(as_requested));
     let reading = read(&connection, &arrival, stream, &order, body);
     let ended = tokio::try_join!(reading, write_all(&order, &mut out));
     match ended {
@@ -45,12 +70,21 @@ pub async fn serve(connection: Arc<Connection>, request: Request<RecvStream>, mu
         }
         Err(End::Broken) => out.send_reset(Reason::CANCEL),
         Err(End::Fault(fault)) => {
-            let mut trailers = http::HeaderMap::new();
+            let mut trailers = HeaderMap::new();
             connection.shared.refusal(fault).write(&mut trailers);
             let _ = out.send_trailers(trailers);
         }
     }
-    connection.cancel(Some(stream));
+    connection.cancel(|call| call.stream == stream);
+}
+
+/// Whether answers leave in the order of their requests; None: the metadata say something else.
+fn as_requested(headers: &HeaderMap) -> Option<bool> {
+    match headers.get(ORDER).map(HeaderValue::as_bytes) {
+        None | Some(b"request") => Some(true),
+        Some(b"completion") => Some(false),
+        Some(_) => None,
+    }
 }
 
 /// Until the client has said its last request.
@@ -71,15 +105,22 @@ async fn read(
             let counted = left.min(grpc::PREFIX + message.len());
             left -= counted;
             next.grow(counted);
+            let Counted { held, fault } = std::mem::replace(&mut next, Counted::new(connection));
+            // What is no message is left to the full parse, which says so.
+            let asked = Asked::decode(message.clone()).unwrap_or_default();
+            let cancelled = asked.parameters.get(CANCEL).map(|parameter| &parameter.string);
+            if let Some(id) = cancelled.filter(|id| !id.is_empty()) {
+                let places = order.withdraw(id);
+                connection.cancel(|call| call.sink.is_one_of(order, &places));
+                continue;
+            }
             order.room(MOST_UNANSWERED).await;
-            let sink = Sink::Stream(order.clone(), order.next_place());
-            match std::mem::replace(&mut next, Counted::new(connection)) {
-                Counted { held, fault: None } => {
-                    arrive(connection, arrival, Call { body: message, id: 0..0, sink, held, stream });
-                }
-                Counted { held, fault: Some(fault) } => {
+            let sink = Sink::Stream(order.clone(), order.next_place(&asked.id));
+            match fault.or(cancelled.map(|_| "names_no_id")) {
+                None => arrive(connection, arrival, Call { body: message, id: 0..0, sink, held, stream }),
+                Some(fault) => {
                     let text = connection.shared.refusal(fault).message;
-                    let first = stream_error(&message[odd_id(&message)], &text);
+                    let first = stream_error(asked.id.as_bytes(), &text);
                     sink.send(Reply { first, rest: vec![], held });
                 }
             }

@@ -328,14 +328,10 @@ impl Table {
         inner.happened.cancelled.len() > before
     }
 
-    /// Calls of a stream, or of a whole connection, that nobody waits for any more. Whether there were any to tell of.
-    pub fn cancel(&self, connection: u64, stream: Option<u32>) -> bool {
+    /// Nobody waits for these calls any more. Whether there were any to tell of.
+    pub fn cancel(&self, which: impl Fn(&Call) -> bool) -> bool {
         let inner = &mut *self.lock();
-        let theirs = |call: &Option<Call>| {
-            call.as_ref().is_some_and(|call| {
-                call.held.connection() == connection && stream.is_none_or(|stream| stream == call.stream)
-            })
-        };
+        let theirs = |call: &Option<Call>| call.as_ref().is_some_and(&which);
         // Dropping a call resets its stream, which takes the connection's lock: fine, but not needed under ours.
         let mut gone = vec![];
         for block in &mut inner.happened.blocks {

@@ -18,8 +18,14 @@ from nnpm_scheduler.control.fleet import Fleet, Replica, ReplicaState, Report, W
 LEASE = 2.0
 """Seconds; heartbeats go twice a lease, both ways."""
 
-SILENCE = 3.0
-"""Seconds without a word after which a worker is taken for dead: its next heartbeat is a lease late."""
+SILENCE = 2.5
+"""Seconds without a word after which a worker is taken for dead: its next heartbeat is three quarters of a lease late.
+
+So what a frozen worker had in hand runs elsewhere within a lease and a second.
+"""
+
+MOST_REMEMBERED = 1_000
+"""Lost workers that are remembered: their incarnations never come back after a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +112,16 @@ class Sessions:
         self._failures = failures
         self._dispatch = dispatch
         self._open: dict[str, Session] = {}
+        self._lost_at: dict[str, float] = {}
         self._log = get_logger("sessions")
 
     def live(self) -> Collection[str]:
         """The incarnations that have a Session."""
         return self._open.keys()
+
+    def away(self, worker: str) -> float:
+        """Seconds since that incarnation lost its Session; infinite where nothing is known of one."""
+        return time.monotonic() - self._lost_at.get(worker, float("-inf"))
 
     def open(self, facts: WorkerFacts, replicas: Iterable[Replica]) -> Session:
         """A worker said Hello; a Session that it had before gives way."""
@@ -119,6 +130,7 @@ class Sessions:
             before.close()
         session = Session(facts.incarnation)
         self._open[facts.incarnation] = session
+        self._lost_at.pop(facts.incarnation, None)
         self._fleet.connect(facts, replicas)
         self._log.info("a worker connected", worker=facts.name, incarnation=facts.incarnation)
         return session
@@ -128,6 +140,9 @@ class Sessions:
         if self._open.get(session.incarnation) is not session:
             return
         del self._open[session.incarnation]
+        self._lost_at[session.incarnation] = time.monotonic()
+        if len(self._lost_at) > MOST_REMEMBERED:
+            del self._lost_at[next(iter(self._lost_at))]
         worker = self._fleet.disconnect(session.incarnation)
         if session.leaving:
             self._log.info("a worker left", incarnation=session.incarnation)

@@ -1,7 +1,8 @@
 """Looks after entries that are not answered: are they still in Redis, and in whose hands?
 
 Unread, or in the hands of a worker that lives: nothing to do. Gone: the requests go back to the queue. In other hands:
-*take back*, which is XDEL, then XACK, and each unanswered request goes to the head of the queue as a suspect.
+*take back*, which is XDEL, then XACK, and each unanswered request goes to the head of the queue as a suspect. Only a
+suspect that those hands had begun waits for a lease: it would be called poison, and a broken Session proves nothing.
 """
 
 import asyncio
@@ -65,6 +66,9 @@ class Workers(Protocol):
 
     def live(self) -> Collection[str]:
         """Incarnations that have a Session now."""
+
+    def away(self, worker: str) -> float:
+        """Seconds since that incarnation lost its Session; infinite where nothing is known of one."""
 
     def cancel(self, revision: str, numbers: Sequence[int]) -> None:
         """Tells the workers that have the revision that nobody waits for these any more."""
@@ -130,7 +134,7 @@ class Auditor:
         for entry, where in zip(entries, found, strict=True):
             if where == _GONE:
                 gone.append(entry)
-            elif where != _UNREAD and where not in live:
+            elif where != _UNREAD and where not in live and not self._may_return(entry, where.decode()):
                 orphaned[entry] = where
         if orphaned:
             ids = [entry.id for entry in orphaned]
@@ -145,3 +149,8 @@ class Auditor:
             self._recovery.take_back(entry, worker.decode())
         for entry in gone:
             self._recovery.put_back(entry)
+
+    def _may_return(self, entry: Posted, worker: str) -> bool:
+        """Whether a worker runs this suspect that may only have lost its connection."""
+        begun = any(flight.suspect and flight.begun_by == worker for flight in entry.flights)
+        return begun and self._workers.away(worker) < LEASE

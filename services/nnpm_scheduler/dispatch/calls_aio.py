@@ -124,7 +124,7 @@ class AioCalls:
         """Cuts the replies apart, and gives each call its own."""
         answered = 0
         strides = [len(data) // count for data in raw]
-        prefixes = [b"\x32" + _varint(stride) for stride in strides]
+        prefixes = [b"\x32" + varint(stride) for stride in strides]
         for index, call in enumerate(self._calls[offset : offset + count]):
             parts: list[bytes | memoryview] = [_id_field(call.id), head]
             for data, stride, prefix in zip(raw, strides, prefixes, strict=True):
@@ -138,16 +138,6 @@ class AioCalls:
         return sum([call.finish(failure) for call in self._calls])
 
 
-def streamed(call: AioCall, outcome: Outcome) -> bytes:
-    """A serialised ModelStreamInferResponse; an error names its request by id alone, as Triton's does."""
-    if isinstance(outcome, Failure):
-        return inference_pb2.ModelStreamInferResponse(
-            error_message=outcome.streamed, infer_response=inference_pb2.ModelInferResponse(id=call.id)
-        ).SerializeToString()
-    # Field 2, length-delimited: the reply's bytes go on untouched.
-    return b"".join((b"\x12", _varint(len(outcome)), outcome))
-
-
 def _rounded(timeout: float) -> float:
     """Cut to a thousandth of itself."""
     step = 2.0 ** (int(timeout * 1e6).bit_length() - 11) / 1e6
@@ -158,10 +148,11 @@ def _id_field(request_id: str) -> bytes:
     if not request_id:
         return b""
     encoded = request_id.encode()
-    return b"\x1a" + _varint(len(encoded)) + encoded
+    return b"\x1a" + varint(len(encoded)) + encoded
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """As protobuf has it."""
     encoded = bytearray()
     while value > 127:
         encoded.append(value & 127 | 128)

@@ -46,4 +46,12 @@ class Envelope:
             body,
             claimed,
             flight.span.traceparent if flight.span is not None else "",
+            _ended(flight),
         )
+
+
+def _ended(flight: Flight) -> tuple[int, ...]:
+    """Offsets of the requests that were cancelled, or answered, before the block was written."""
+    if flight.live == flight.count:
+        return ()
+    return tuple(sorted({*range(flight.count)}.difference(flight.calls.live())))

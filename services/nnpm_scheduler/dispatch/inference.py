@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from nnpm.api.inference import inference_pb2 as pb
 from nnpm.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable, Unimplemented
 from nnpm_scheduler.dispatch import descriptions
+from nnpm_scheduler.dispatch.model_stream import ModelStreams
 from nnpm_scheduler.dispatch.routes import Routes
 from nnpm_scheduler.dispatch.statistics import Statistics
 from nnpm_scheduler.dispatch.transport_aio import AioTransport
@@ -59,7 +60,7 @@ class InferenceService:
         """Adds the service to a server; ModelInfer and ModelStreamInfer without any parsing."""
         handlers: dict[str, Any] = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(self._transport.infer),
-            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self._transport.stream_infer),
+            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(ModelStreams(self._transport).infer),
         }
         for name, (method, request) in self._parsed().items():
             handlers[name] = grpc.unary_unary_rpc_method_handler(method, request.FromString, _serialize)

@@ -1,4 +1,5 @@
-"""Clears away what the dead leave in Redis: entries that nobody waits for, and the consumers that had them in hand.
+"""Clears away what the dead leave in Redis: entries that nobody waits for, the consumers that had them in hand, and
+schedulers on the list.
 
 An audit looks after entries whose calls are unanswered. What is left over is an entry whose reader died between its
 Deliver and its XACK, or whose scheduler is gone: no living party would ever touch it again.
@@ -15,7 +16,7 @@ from nnpm.errors import NnpmError
 from nnpm.queue.entry import Decoder
 from nnpm.queue.groups import group_is_missing, leave_group
 from nnpm.queue.keys import FIELD, GROUP, requests_key
-from nnpm.queue.schedulers import live_schedulers
+from nnpm.queue.schedulers import forget_gone, live_schedulers
 from nnpm.telemetry.logs import get_logger
 from nnpm_scheduler.dispatch.audit import Workers
 from nnpm_scheduler.dispatch.inflight import InFlight
@@ -64,7 +65,8 @@ class Janitor:
                 self._log.info("a round is left out: redis does not answer", error=str(error))
 
     async def round(self) -> None:
-        """Looks at every revision once."""
+        """Looks at every revision once, and at the list of schedulers."""
+        await forget_gone(self._redis)
         others = {scheduler.incarnation for scheduler in await live_schedulers(self._redis)} - {self._scheduler}
         for deployment in self._routes.table.deployments:
             for revision in deployment.revisions:

@@ -4,6 +4,7 @@ from nnpm.errors import (
     DeadlineExceeded,
     FailedPrecondition,
     Internal,
+    InvalidArgument,
     NnpmError,
     NotFound,
     ResourceExhausted,
@@ -58,6 +59,22 @@ def poison() -> Internal:
         "POISON_REQUEST",
         "two workers died while they ran this request; it is not tried again",
         hint="the model crashes on these inputs: run them through its runtime on their own",
+    )
+
+
+def unknown_stream_order() -> InvalidArgument:
+    """For a ModelStreamInfer whose metadata ask for an order that there is not."""
+    return InvalidArgument(
+        "STREAM_ORDER_UNKNOWN",
+        "nnpm-stream-order says neither request nor completion",
+        hint="leave it out for answers in the order of their requests",
+    )
+
+
+def cancels_nothing() -> InvalidArgument:
+    """For a request of a stream that is to cancel another one, and does not say which."""
+    return InvalidArgument(
+        "CANCEL_WITHOUT_ID", "the parameter nnpm_cancel is the id, a string, of the request to be cancelled"
     )
 
 

@@ -13,12 +13,14 @@ from nnpm_scheduler.dispatch.call import METADATA
 from nnpm_scheduler.dispatch.held import Bounds
 from nnpm_scheduler.dispatch.refusals import (
     Refusal,
+    cancels_nothing,
     claim_not_found,
     message_too_large,
     refusal,
     scheduler_changed,
     stopping,
     too_much_in_flight,
+    unknown_stream_order,
 )
 from nnpm_scheduler.dispatch.statistics import BatchFigures
 from nnpm_scheduler.dispatch.turn import Dispatch
@@ -77,6 +79,8 @@ def _refusals(scheduler: str, bounds: Bounds, max_message_bytes: int) -> Mapping
         "connection_bytes": too_much_in_flight("bytes of requests from this connection", bounds.source_bytes),
         "message_too_large": message_too_large(max_message_bytes),
         "shutting_down": stopping(),
+        "unknown_order": unknown_stream_order(),
+        "names_no_id": cancels_nothing(),
         "wrong_scheduler": scheduler_changed(scheduler),
         "claim_not_found": claim_not_found(),
         "malformed": InvalidArgument(

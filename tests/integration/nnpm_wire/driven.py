@@ -17,7 +17,7 @@ WAIT = 20.0
 SCHEDULER = "this-one"
 REASONS = (
     *("too_many_calls", "total_bytes", "connection_bytes", "message_too_large", "shutting_down"),
-    *("wrong_scheduler", "claim_not_found", "malformed", "compressed"),
+    *("wrong_scheduler", "claim_not_found", "malformed", "compressed", "unknown_order", "names_no_id"),
 )
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 HEAD = pb.ModelInferResponse(model_name="m", model_version="1").SerializeToString()

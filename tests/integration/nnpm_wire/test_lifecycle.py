@@ -1,6 +1,5 @@
 """Calls that are given up, connections that break, doors that close, and TLS."""
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from integration.nnpm_wire.driven import Driven, answer, reply, request, turn_of
 from nnpm_wire import Client
+from support.certificates import self_signed
 from support.waiting import wait_until
 
 Start = Callable[..., Driven]
@@ -93,12 +93,7 @@ def test_an_address_that_is_taken_or_wrong_is_an_oserror(driven: Driven) -> None
 @pytest.fixture
 def pems(tmp_path: Path) -> tuple[bytes, bytes]:
     """A certificate for 127.0.0.1 that is its own authority, and its key."""
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=nnpm", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", key, "-out", cert],
-        capture_output=True, check=True, timeout=60,
-    )  # fmt: skip
+    cert, key = self_signed(tmp_path)
     return cert.read_bytes(), key.read_bytes()
 
 

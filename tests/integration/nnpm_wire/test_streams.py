@@ -1,16 +1,21 @@
-"""ModelStreamInfer: each message is a call, answers come in the order of the requests."""
+"""ModelStreamInfer: each message is a call or cancels one; answers come in the order of requests, or as they can."""
 
 from collections.abc import Iterator
+from queue import Queue
 from threading import Event
 from typing import Any
 
-from integration.nnpm_wire.driven import HEAD, WAIT, Driven, numbered, reply, request
+import grpc
+import pytest
+
+from integration.nnpm_wire.driven import CODES, HEAD, WAIT, Driven, numbered, reply, request
 from nnpm.api.inference import inference_pb2 as pb
 
 
-def stream(driven: Driven, bodies: Iterator[bytes]) -> Any:
+def stream(driven: Driven, bodies: Iterator[bytes], order: str = "") -> Any:
     """Begun."""
-    return driven.channel().stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")(bodies, timeout=WAIT)
+    method = driven.channel().stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+    return method(bodies, timeout=WAIT, metadata=[("nnpm-stream-order", order)] if order else [])
 
 
 def test_answers_come_in_the_order_of_the_requests(driven: Driven) -> None:
@@ -98,4 +103,68 @@ def test_a_stream_whose_requests_are_all_read_is_cancelled_too(driven: Driven) -
     number = driven.fly(block)
     call.cancel()
     driven.until(lambda: driven.cancelled == [(number, 0)])
+    driven.until(driven.at_rest)
+
+
+def cancel(id: str) -> bytes:  # noqa: A002 -- as the protocol
+    """A message that cancels a request of its stream."""
+    message = pb.ModelInferRequest(model_name="m")
+    message.parameters["nnpm_cancel"].string_param = id
+    return message.SerializeToString()
+
+
+def test_one_request_is_cancelled_wherever_it_is_and_the_others_are_answered(driven: Driven) -> None:
+    requests: Queue[bytes | None] = Queue()
+    call = stream(driven, iter(requests.get, None))
+    for name in ("flying", "a", "waiting", "b", "flying"):
+        requests.put(request(id=name))
+    numbers = [driven.fly(block) for block in driven.arrived(5)]
+    requests.put(request(id="early"))  # which may be cancelled before a turn takes it
+    for name in ("early", "flying", "waiting", "nobody", "a" * 300):
+        requests.put(cancel(name))
+    driven.until(lambda: len(driven.cancelled) == 3)
+    requests.put(None)
+    for number, block in zip(numbers, driven.blocks, strict=False):
+        driven.deliver(reply(number, len(block), bytes(4 * len(block))))
+    answers = [pb.ModelStreamInferResponse.FromString(each).infer_response.id for each in call]
+    assert answers == ["a", "b"]
+    driven.until(driven.at_rest)
+
+
+def test_answers_leave_as_they_come_where_that_is_asked_for(driven: Driven) -> None:
+    more = Event()
+
+    def requests() -> Iterator[bytes]:
+        yield from [request(bytes([n]), str(n)) for n in range(5)]
+        more.wait(WAIT)
+
+    call = stream(driven, requests(), order="completion")
+    came: list[str] = []
+    for block in reversed(driven.arrived(5)):
+        number, tensors = driven.fly(block), block.raw()[0]
+        for offset in reversed(range(len(block))):
+            driven.deliver(reply(number, 1, tensors[offset : offset + 1], offset=offset))
+            answer = pb.ModelStreamInferResponse.FromString(next(call)).infer_response
+            came.append(answer.id)
+            assert answer.raw_output_contents == [tensors[offset : offset + 1]]
+    more.set()
+    assert (came, list(call)) == (["4", "3", "2", "1", "0"], [])
+
+
+def test_an_order_that_there_is_not_is_refused(driven: Driven) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        list(stream(driven, iter([request()]), order="random"))
+    assert (refused.value.code(), refused.value.details()) == (CODES[9], "refused: unknown_order")
+    driven.until(driven.at_rest)
+
+
+def test_a_cancellation_without_an_id_is_an_error_of_its_own(driven: Driven) -> None:
+    nameless = pb.ModelInferRequest(id="c")
+    nameless.parameters["nnpm_cancel"].int64_param = 7
+    call = stream(driven, iter([nameless.SerializeToString(), cancel("")]))
+    answers = [pb.ModelStreamInferResponse.FromString(each) for each in call]
+    assert [(each.error_message, each.infer_response.id) for each in answers] == [
+        ("refused: names_no_id", "c"),
+        ("refused: names_no_id", ""),
+    ]
     driven.until(driven.at_rest)

@@ -81,3 +81,34 @@ def test_a_model_of_another_runtime_must_declare_its_signature() -> None:
 
 def test_an_onnx_model_of_another_runtime_is_read() -> None:
     assert has_graph(manifest({"a.onnx": b""}, runtime="sleep"))
+
+
+X = {"name": "x", "datatype": "FP32", "shape": [-1, 4]}
+CLASS = {"runtime": "python", "entry": "model:Model", "model": "model.py", "inputs": [X], "outputs": [X]}
+FILES = {"model.py": b"class Model: ...", "notes.txt": b"notes"}
+
+
+def test_a_class_has_the_signature_that_its_package_declares() -> None:
+    wanted = manifest(FILES, **CLASS)
+    assert not has_graph(wanted)
+    report = declared_report(wanted)
+    assert report.rejections == ()
+    assert report.signature.inputs == (TensorSpec("x", "FP32", (-1, 4)),)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"entry": None}, "INVALID_ENTRY"),
+        ({"entry": "other:Model"}, "INVALID_ENTRY"),
+        ({"model": "notes.txt"}, "INVALID_ENTRY"),
+        ({"outputs": []}, "SIGNATURE_MISSING"),
+        ({"inputs": [{"name": "x", "datatype": "FP32"}]}, "SIGNATURE_MISSING"),
+        ({"inputs": [X, X]}, "SIGNATURE_MISMATCH"),
+        ({"inputs": [{**X, "shape": [4]}], "batch_axis": 0}, "SIGNATURE_MISMATCH"),
+        ({"warmup": [{"shapes": {"x": [1, 5]}}]}, "SIGNATURE_MISMATCH"),
+    ],
+)
+def test_a_class_that_is_not_there_or_not_declared_in_full_is_refused(fields: dict[str, Any], reason: str) -> None:
+    report = declared_report(manifest(FILES, **CLASS | fields))
+    assert [fault.reason for fault in report.rejections] == [reason]

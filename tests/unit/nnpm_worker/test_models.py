@@ -13,8 +13,9 @@ from nnpm.telemetry.metrics import Metrics
 from nnpm_worker.cache import Cache
 from nnpm_worker.models import Models, ModelState, ModelStatus, Traffic
 from nnpm_worker.packages import Packages
+from nnpm_worker.plugins import Runtimes
 from nnpm_worker.replica import LoadLimits, Replica, Revision
-from nnpm_worker.runtime import RuntimeOptions, Runtimes, Signature
+from nnpm_worker.runtime import RuntimeOptions, Signature
 from support import models as onnx_models
 from support.waiting import eventually
 

@@ -10,8 +10,9 @@ from onnx import TensorProto, helper
 
 from nnpm.errors import FailedPrecondition, Internal, InvalidArgument
 from nnpm_worker.onnx_runtime import OnnxModel, OnnxRuntime
+from nnpm_worker.plugins import Runtimes
 from nnpm_worker.providers import CPU, usable_providers
-from nnpm_worker.runtime import RuntimeOptions, Runtimes, Signature
+from nnpm_worker.runtime import RuntimeOptions, Signature
 from support import models
 from support.reference import Reference, differences
 
@@ -123,7 +124,7 @@ def test_there_is_always_the_cpu_and_a_missing_provider_is_no_crash(wanted: str)
 
 def test_runtimes_are_found_by_entry_point() -> None:
     runtimes = Runtimes(RuntimeOptions(0, "cpu"))
-    assert "onnx" in runtimes.names
+    assert "onnx" in runtimes.usable
     assert runtimes.get("onnx") is runtimes.get("onnx")
     assert isinstance(runtimes.get("onnx"), OnnxRuntime)
     with pytest.raises(FailedPrecondition) as error:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,12 @@ def test_cancelled_requests_are_cut_out() -> None:
     cancelled.cancelled |= {0, 3}
     pieces, _ = decode(cancelled)
     assert [(piece.offset, piece.inputs["x"].ravel().tolist()) for piece in pieces] == [(1, [1, 2]), (4, [4, 5])]
+
+
+def test_requests_that_had_ended_when_they_were_sent_are_cut_out() -> None:
+    block = replace(sliced(bytes(range(4)), "UINT8", (1,), count=4).block, ended=(0, 1))
+    ((piece,), _) = decode(job(block))
+    assert (piece.offset, piece.inputs["x"].ravel().tolist()) == (2, [2, 3])
 
 
 def test_redeemed_bytes_are_cut_by_input() -> None:

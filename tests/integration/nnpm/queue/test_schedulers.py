@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from nnpm.queue.connection import connect
 from nnpm.queue.keys import SCHEDULERS, scheduler_key
-from nnpm.queue.schedulers import LISTED, LiveScheduler, SchedulerListing, live_schedulers
+from nnpm.queue.schedulers import LISTED, LiveScheduler, SchedulerListing, forget_gone, live_schedulers
 from support.waiting import eventually
 
 ONE, TWO = LiveScheduler("aa", "unix:/one"), LiveScheduler("bb", "10.0.0.2:8104")
@@ -35,12 +35,13 @@ async def test_a_scheduler_that_leaves_is_gone_at_once(redis: Redis) -> None:
     assert await redis.scard(SCHEDULERS) == 0
 
 
-async def test_a_scheduler_whose_lease_ran_out_is_gone_and_the_next_one_clears_it_away(redis: Redis) -> None:
+async def test_a_scheduler_whose_lease_ran_out_is_gone_and_can_be_cleared_away(redis: Redis) -> None:
     await SchedulerListing(redis, ONE).enter()
     assert 0 < await redis.pttl(scheduler_key("aa")) <= LISTED * 1000
     await redis.pexpire(scheduler_key("aa"), 1)
     await eventually(lambda: _nobody_lives(redis))
     await SchedulerListing(redis, TWO).enter()
+    await forget_gone(redis)
     assert await redis.smembers(SCHEDULERS) == {b"bb"}
 
 

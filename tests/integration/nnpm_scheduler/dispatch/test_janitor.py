@@ -3,7 +3,7 @@
 import asyncio
 
 from nnpm.queue import entry
-from nnpm.queue.keys import FIELD, GROUP, requests_key
+from nnpm.queue.keys import FIELD, GROUP, SCHEDULERS, requests_key
 from nnpm.queue.schedulers import LiveScheduler, SchedulerListing
 from support.front import Answer, Asked, Front, HandWorker, echo_request, running_front
 from support.waiting import eventually
@@ -44,6 +44,12 @@ async def test_entries_of_another_living_scheduler_are_left_alone(redis_url: str
         assert await front.entries() == 1
 
 
+async def test_a_scheduler_that_died_is_taken_off_the_list_and_a_living_one_is_not(redis_url: str) -> None:
+    async with running_front(redis_url) as front:
+        await front.redis.sadd(SCHEDULERS, "gone")
+        await eventually(lambda: _list_is(front, {front.scheduler.encode()}))
+
+
 async def test_what_a_living_worker_has_in_hand_is_left_alone(redis_url: str) -> None:
     release = asyncio.Event()
 
@@ -67,3 +73,7 @@ async def _pending_is(front: Front, ids: list[bytes]) -> bool:
 
 async def _is_gone(front: Front, entry_id: bytes) -> bool:
     return not await front.redis.xrange(KEY, entry_id, entry_id)
+
+
+async def _list_is(front: Front, members: set[bytes]) -> bool:
+    return bool(await front.redis.smembers(SCHEDULERS) == members)

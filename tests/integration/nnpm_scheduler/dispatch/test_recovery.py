@@ -83,6 +83,29 @@ async def test_a_request_that_kills_two_workers_is_poison_and_its_neighbours_are
         await eventually(front.at_rest)
 
 
+async def test_a_suspect_whose_worker_only_lost_its_connection_is_not_poison(redis_url: str) -> None:
+    wake = asyncio.Event()
+
+    async def slow(asked: Asked) -> Answer:
+        await wake.wait()
+        return await echo(asked)
+
+    async with running_front(redis_url) as front, HandWorker(front, never) as doomed:
+        call = asyncio.create_task(front.infer(echo_request(id="one"), timeout=20))
+        await eventually(lambda: doomed.seen)
+        async with HandWorker(front, slow) as cut_off:
+            await doomed.kill()
+            await eventually(lambda: cut_off.suspects)
+            front.fleet.lost_just_now.add(cut_off.incarnation)
+            front.fleet.incarnations.discard(cut_off.incarnation)
+            front.dispatch.worker_lost()
+            await eventually(lambda: not front.dispatch.audit_wanted.is_set())
+            front.fleet.incarnations.add(cut_off.incarnation)
+            wake.set()
+            assert await answers_of([call]) == ["one"]
+        await eventually(front.at_rest)
+
+
 async def test_a_late_answer_of_a_worker_that_was_given_up_is_dropped(redis_url: str) -> None:
     wake = asyncio.Event()
 

@@ -16,12 +16,13 @@ def sent(*blocks: Block, suspect: bool = False) -> Entry:
 def test_a_whole_entry_survives_the_trip() -> None:
     entry = sent(
         Block(1, 2**64 - 1, 2, 5_000, 4_000, LAYOUT, (bytes(24), b"ab")),
+        Block(6, 1, 4, 5_000, 4_000, LAYOUT, (bytes(48), b"abcd"), ended=(1, 3)),
         Block(3, 0, 1, 2**62, -1, None, (), b"body", 0, "00-aa-bb-01"),
         Block(4, 7, 1, 1, 1, LAYOUT, (), b"", 70_000_000),
         Block(5, 7, 1, 1, 1, None, (), b"", 70_000_000),
     )
     assert Decoder().decode(Encoder().encode(entry)) == entry
-    assert entry.requests == 5
+    assert entry.requests == 9
 
 
 def test_a_suspect_is_marked() -> None:

@@ -7,7 +7,14 @@ import pytest
 from nnpm_scheduler.control.changes import Changes
 from nnpm_scheduler.control.failures import WORKER_LOST, LoadError, LoadFailures
 from nnpm_scheduler.control.fleet import Fleet, Replica, ReplicaState, Report, WorkerFacts
-from nnpm_scheduler.control.sessions import CancelCommand, LoadCommand, Session, Sessions, UnloadCommand
+from nnpm_scheduler.control.sessions import (
+    MOST_REMEMBERED,
+    CancelCommand,
+    LoadCommand,
+    Session,
+    Sessions,
+    UnloadCommand,
+)
 from support.desired_state import revision
 
 READY = Replica("r1", ReplicaState.READY)
@@ -144,3 +151,18 @@ async def test_a_worker_that_leaves_serves_nobody_and_has_failed_at_nothing(
     sessions.lost(session)
     assert failures.get("r2") is None
     assert audits.lost == 1
+
+
+async def test_a_worker_is_away_from_the_loss_of_its_session_until_it_has_one_again(sessions: Sessions) -> None:
+    assert sessions.away("a") == float("inf")
+    sessions.lost(hello(sessions, "a"))
+    assert 0 <= sessions.away("a") < 60
+    hello(sessions, "a")
+    assert sessions.away("a") == float("inf")
+
+
+async def test_lost_workers_are_remembered_in_bounded_number(sessions: Sessions) -> None:
+    for number in range(MOST_REMEMBERED + 2):
+        sessions.lost(hello(sessions, str(number)))
+    assert sessions.away("1") == float("inf")
+    assert sessions.away(str(MOST_REMEMBERED)) < 60

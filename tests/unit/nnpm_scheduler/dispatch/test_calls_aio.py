@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from nnpm.api.inference import inference_pb2 as pb
 from nnpm.errors import Unavailable
-from nnpm_scheduler.dispatch.calls_aio import AioCall, AioCalls, Failure, _rounded, streamed
+from nnpm_scheduler.dispatch.calls_aio import AioCall, AioCalls, Failure, _rounded
+from nnpm_scheduler.dispatch.model_stream import _streamed
 from nnpm_scheduler.dispatch.refusals import refuse
 from support.core import call_of
 from support.front import echo_request
@@ -43,7 +44,7 @@ async def test_tensors_of_any_size_are_framed_right(size: int) -> None:
     outcome = call.outcome.result()
     assert isinstance(outcome, bytes)
     assert pb.ModelInferResponse.FromString(outcome).raw_output_contents == [bytes(size)]
-    message = pb.ModelStreamInferResponse.FromString(streamed(call, outcome))
+    message = pb.ModelStreamInferResponse.FromString(_streamed(call))
     assert message.infer_response.raw_output_contents == [bytes(size)]
 
 
@@ -68,7 +69,7 @@ async def test_failing_reaches_who_waits_and_nobody_twice() -> None:
     outcome = calls[1].outcome.result()
     assert isinstance(outcome, Failure)
     assert (outcome.code, outcome.message, outcome.streamed) == (14, "going", "going [SERVER_STOPPING]")
-    message = pb.ModelStreamInferResponse.FromString(streamed(calls[1], outcome))
+    message = pb.ModelStreamInferResponse.FromString(_streamed(calls[1]))
     assert (message.error_message, message.infer_response.id) == ("going [SERVER_STOPPING]", "id-1")
 
 

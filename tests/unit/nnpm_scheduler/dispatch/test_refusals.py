@@ -20,6 +20,8 @@ MADE = [
     refusals.too_much_in_flight("calls", 3),
     refusals.message_too_large(4),
     refusals.scheduler_changed("abc"),
+    refusals.unknown_stream_order(),
+    refusals.cancels_nothing(),
 ]
 
 

@@ -135,6 +135,20 @@ async def test_one_call_of_many_can_be_cancelled_wherever_its_block_is() -> None
     core.assert_balanced()
 
 
+async def test_calls_that_are_cancelled_while_their_block_waits_are_not_to_be_run() -> None:
+    core = Core()
+    core.stream.open = False
+    calls = core.send(4)
+    core.cancel(calls[0], calls[2])
+    core.stream.open = True
+    core.dispatch.opened()
+    (entry,) = core.write()
+    (block,) = core.blocks(entry)
+    assert (block.count, block.ended, core.told.numbers) == (4, (0, 2), [])
+    assert core.answer(block) == 2
+    core.assert_balanced()
+
+
 async def test_an_entry_whose_calls_are_all_cancelled_is_removed_also_when_it_is_just_being_written() -> None:
     core = Core(batch=2)
     calls = core.send(4)
