@@ -12,24 +12,20 @@ from collections.abc import Callable
 from nnpm_scheduler.dispatch.calls_aio import AioCall
 from nnpm_scheduler.dispatch.window import MOST_IN_ENTRY
 
-PATIENCE = 8
+PATIENCE = 16
 """Turns of the loop without a further call after which those that came are handed over. Accepting one takes five."""
-
-LONG_PATIENCE = 128
-"""The same while less than half of the unanswered calls have come: two large blocks that take turns cost less than many
-small ones, which would stay small, since calls that are answered together come again together."""
 
 
 class Gathering:
     """Calls `take` with what has come.
 
     Args:
-        held: how many calls are unanswered, those that wait here among them.
+        unanswered: how many calls there are, those that wait here among them.
         take: is handed the calls, in the order in which they came.
     """
 
-    def __init__(self, held: Callable[[], int], take: Callable[[list[AioCall]], None]) -> None:
-        self._held = held
+    def __init__(self, unanswered: Callable[[], int], take: Callable[[list[AioCall]], None]) -> None:
+        self._unanswered = unanswered
         self._take = take
         self._loop = asyncio.get_running_loop()
         self._came: list[AioCall] = []
@@ -44,14 +40,13 @@ class Gathering:
         self._came.append(call)
 
     def _look(self) -> None:
-        came, held = len(self._came), self._held()
-        alone = held <= 1 and self._company <= 1
-        patience = PATIENCE if 2 * came >= held else LONG_PATIENCE
-        if not alone and came < MOST_IN_ENTRY and self._quiet < patience:
+        came, unanswered = len(self._came), self._unanswered()
+        alone = unanswered <= 1 and self._company <= 1
+        if not alone and came < MOST_IN_ENTRY and self._quiet < PATIENCE:
             self._quiet = self._quiet + 1 if came == self._seen else 0
             self._seen = came
             self._loop.call_soon(self._look)
             return
-        self._company = held
+        self._company = unanswered
         calls, self._came = self._came, []
         self._take(calls)
