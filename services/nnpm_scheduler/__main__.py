@@ -53,7 +53,10 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
     inflight = InFlight()
     provider = _spans(settings)
     tracer = CallTracer(
-        provider.get_tracer("nnpm.dispatch") if provider else None, settings.trace_sample_ratio, SystemRandom()
+        provider.get_tracer("nnpm.dispatch") if provider else None,
+        settings.trace_sample_ratio,
+        SystemRandom(),
+        settings.trace_samples_per_second,
     )
     limits = Limits(settings.scheduler_timeout_seconds, settings.scheduler_claim_bytes)
     dispatch = Dispatch(routes, inflight, Meter(metrics, statistics), tracer, limits)

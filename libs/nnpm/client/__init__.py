@@ -3,6 +3,7 @@
 from nnpm.client.async_client import AsyncClient
 from nnpm.client.client import Client
 from nnpm.client.records import (
+    Batching,
     Deployment,
     Inference,
     Installed,
@@ -19,6 +20,7 @@ from nnpm.tensors.signature import TensorSpec
 
 __all__ = [
     "AsyncClient",
+    "Batching",
     "Client",
     "Deployment",
     "Inference",

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 from nnpm.client.async_client import DEPLOY_TIMEOUT, AsyncClient
 from nnpm.client.inference import TIMEOUT
 from nnpm.client.records import (
+    Batching,
     Deployment,
     Inference,
     Installed,
@@ -163,15 +164,13 @@ class Client:
         *,
         name: str = "",
         replicas: int | None = None,
-        max_batch_size: int | None = None,
+        batching: Batching | None = None,
         wait: bool = False,
         timeout: float = DEPLOY_TIMEOUT,
     ) -> Deployment:
         """See AsyncClient.deploy."""
         return self._run(
-            self._client.deploy(
-                reference, name=name, replicas=replicas, max_batch_size=max_batch_size, wait=wait, timeout=timeout
-            )
+            self._client.deploy(reference, name=name, replicas=replicas, batching=batching, wait=wait, timeout=timeout)
         )
 
     def undeploy(self, name: str) -> Deployment:

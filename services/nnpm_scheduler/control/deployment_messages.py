@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from nnpm.api.scheduler.v1 import deployment_pb2
 from nnpm.errors import FieldViolation, InvalidArgument
 from nnpm.rpc.requests import masked_fields
-from nnpm_scheduler.control.deployments import Deployment, Revision, Spec
+from nnpm_scheduler.control.deployments import Batching, Deployment, Revision, Spec
 from nnpm_scheduler.control.fleet import ReplicaState, Worker
 from nnpm_scheduler.control.status import (
     DeploymentState,
@@ -42,9 +42,16 @@ _REPLICA_STATES = {
 
 _SOURCE = frozenset({"spec", "spec.package", "spec.package.package", "spec.package.selector"})
 _REPLICAS = frozenset({"spec", "spec.replicas"})
-_BATCHING = frozenset({"spec", "spec.batching", "spec.batching.max_batch_size"})
+_BATCHING = {
+    "max_batch_size": "spec.batching.max_batch_size",
+    "max_queue_delay": "spec.batching.max_queue_delay",
+    "preferred": "spec.batching.preferred_batch_sizes",
+}
+"""The path of each field of `Batching`."""
+
+_ALL_BATCHING = frozenset({"spec", "spec.batching"})
 _ROLLOUT = frozenset({"spec", "spec.rolling"})
-_PATHS = _SOURCE | _REPLICAS | _BATCHING | _ROLLOUT
+_PATHS = _SOURCE | _REPLICAS | _ALL_BATCHING | frozenset(_BATCHING.values()) | _ROLLOUT
 
 
 def spec_of(message: deployment_pb2.DeploymentSpec) -> Spec:
@@ -59,7 +66,7 @@ def spec_of(message: deployment_pb2.DeploymentSpec) -> Spec:
         package=message.package.package,
         selector=message.package.selector,
         replicas=message.replicas,
-        max_batch_size=message.batching.max_batch_size,
+        batching=_batching_of(message.batching),
     )
 
 
@@ -84,9 +91,7 @@ def change_of(message: deployment_pb2.DeploymentSpec, paths: Collection[str]) ->
             spec = replace(spec, selector=selector)
         if mask & _REPLICAS:
             spec = replace(spec, replicas=message.replicas)
-        if mask & _BATCHING:
-            spec = replace(spec, max_batch_size=message.batching.max_batch_size)
-        return spec
+        return replace(spec, batching=_changed(spec.batching, _batching_of(message.batching), mask))
 
     return change, bool(mask & _SOURCE)
 
@@ -170,9 +175,30 @@ def _spec_message(spec: Spec) -> deployment_pb2.DeploymentSpec:
     return deployment_pb2.DeploymentSpec(
         package=deployment_pb2.PackageSource(package=spec.package, selector=spec.selector),
         replicas=spec.replicas,
-        batching=deployment_pb2.BatchingSpec(max_batch_size=spec.max_batch_size),
+        batching=_batching_message(spec.batching),
         rolling=deployment_pb2.RollingRollout(),
     )
+
+
+def _batching_of(message: deployment_pb2.BatchingSpec) -> Batching:
+    delay = message.max_queue_delay.ToMicroseconds() if message.HasField("max_queue_delay") else None
+    return Batching(message.max_batch_size, delay, tuple(message.preferred_batch_sizes))
+
+
+def _changed(old: Batching, new: Batching, mask: Collection[str]) -> Batching:
+    """`old` with those fields of `new` that the mask names."""
+    everything = not _ALL_BATCHING.isdisjoint(mask)
+    names = [name for name, path in _BATCHING.items() if everything or path in mask]
+    return replace(old, **{name: getattr(new, name) for name in names})
+
+
+def _batching_message(batching: Batching) -> deployment_pb2.BatchingSpec:
+    message = deployment_pb2.BatchingSpec(
+        max_batch_size=batching.max_batch_size, preferred_batch_sizes=batching.preferred
+    )
+    if batching.max_queue_delay is not None:
+        message.max_queue_delay.FromMicroseconds(batching.max_queue_delay)
+    return message
 
 
 def _time(time: datetime) -> Timestamp:

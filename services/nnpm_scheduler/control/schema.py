@@ -37,6 +37,8 @@ revisions = Table(
     Column("selector", String(256), nullable=False),
     Column("replicas", Integer, nullable=False),
     Column("max_batch_size", Integer, nullable=False),
+    Column("max_queue_delay_us", Integer, nullable=True),  # none = as long as it pays
+    Column("preferred_batch_sizes", String(128), nullable=False),  # with commas; empty = any
     Column("version", String(256), nullable=False),
     Column("digest", String(71), nullable=False),
     Column("manifest", LargeBinary, nullable=False),

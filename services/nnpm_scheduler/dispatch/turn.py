@@ -40,7 +40,7 @@ from nnpm_scheduler.dispatch.window import share_of
 STREAM_KEPT = 30.0
 """Seconds that a retired revision's stream is kept for workers that still look at it."""
 
-PUT_BACK = frozenset({"WORKER_STOPPING"})
+PUT_BACK = frozenset({"NOT_BEGUN"})
 """A worker answers so when it hands requests back that it has not begun: another worker gets them."""
 
 

@@ -184,7 +184,7 @@ async def test_a_message_over_the_limit_is_refused_clearly(redis_url: str) -> No
 
 async def test_a_request_that_a_stopping_worker_hands_back_is_run_by_another(redis_url: str) -> None:
     async def hand_back(asked: Asked) -> NnpmError:
-        return Unavailable("WORKER_STOPPING", "not begun")
+        return Unavailable("NOT_BEGUN", "not begun")
 
     async with running_front(redis_url) as front:
         async with HandWorker(front, hand_back) as leaving:

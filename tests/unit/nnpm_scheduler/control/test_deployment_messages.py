@@ -1,33 +1,50 @@
 """Requests of the control port, and what they do to a spec."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from nnpm.api.scheduler.v1 import deployment_pb2 as pb
 from nnpm.errors import InvalidArgument
 from nnpm_scheduler.control.deployment_messages import change_of, deployment_message, spec_of, worker_message
-from nnpm_scheduler.control.deployments import Spec
+from nnpm_scheduler.control.deployments import Batching, Spec
 from nnpm_scheduler.control.status import View
 from support.desired_state import NOW, deployment, revision, worker
 
-BEFORE = Spec("acme/tiny", "^1", 2, 8)
+BEFORE = Spec("acme/tiny", "^1", 2, Batching(8, 5, (4,)))
 WANTED = pb.DeploymentSpec(
     package=pb.PackageSource(package="acme/other", selector="^2"),
     replicas=5,
-    batching=pb.BatchingSpec(max_batch_size=1),
+    batching=pb.BatchingSpec(max_batch_size=1, max_queue_delay=timedelta(microseconds=7)),
 )
 
 
 @pytest.mark.parametrize(
     ("paths", "after", "resolves"),
     [
-        ((), Spec("acme/other", "^2", 5, 1), True),
-        (("spec",), Spec("acme/other", "^2", 5, 1), True),
-        (("spec.package",), Spec("acme/other", "^2", 2, 8), True),
-        (("spec.package.package",), Spec("acme/other", "^1", 2, 8), True),
-        (("spec.package.selector",), Spec("acme/tiny", "^2", 2, 8), True),
-        (("spec.replicas",), Spec("acme/tiny", "^1", 5, 8), False),
-        (("spec.batching", "spec.replicas"), Spec("acme/tiny", "^1", 5, 1), False),
-        (("spec.batching.max_batch_size",), Spec("acme/tiny", "^1", 2, 1), False),
+        ((), Spec("acme/other", "^2", 5, Batching(1, 7)), True),
+        (("spec",), Spec("acme/other", "^2", 5, Batching(1, 7)), True),
+        (("spec.package",), Spec("acme/other", "^2", 2, BEFORE.batching), True),
+        (("spec.package.package",), Spec("acme/other", "^1", 2, BEFORE.batching), True),
+        (("spec.package.selector",), Spec("acme/tiny", "^2", 2, BEFORE.batching), True),
+        (("spec.replicas",), Spec("acme/tiny", "^1", 5, BEFORE.batching), False),
+        (("spec.batching", "spec.replicas"), Spec("acme/tiny", "^1", 5, Batching(1, 7)), False),
+        (
+            ("spec.batching.max_batch_size",),
+            Spec("acme/tiny", "^1", 2, replace(BEFORE.batching, max_batch_size=1)),
+            False,
+        ),
+        (
+            ("spec.batching.max_queue_delay",),
+            Spec("acme/tiny", "^1", 2, replace(BEFORE.batching, max_queue_delay=7)),
+            False,
+        ),
+        (
+            ("spec.batching.preferred_batch_sizes",),
+            Spec("acme/tiny", "^1", 2, replace(BEFORE.batching, preferred=())),
+            False,
+        ),
         (("spec.rolling",), BEFORE, False),
     ],
 )

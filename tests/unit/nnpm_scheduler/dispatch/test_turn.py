@@ -17,7 +17,7 @@ from support.core import REVISION, Core, call_of
 from support.front import echo_request
 from support.waiting import eventually
 
-HANDED_BACK = Unavailable("WORKER_STOPPING", "not begun")
+HANDED_BACK = Unavailable("NOT_BEGUN", "not begun")
 BROKEN = InvalidArgument("INVALID_CONTENTS", "no")
 
 

@@ -54,7 +54,7 @@ class Play:
             case luck if luck < 0.1:
                 self.core.fail(block, InvalidArgument("INVALID_CONTENTS", "no"), offset, count)
             case luck if luck < 0.25:
-                self.core.fail(block, Unavailable("WORKER_STOPPING", "not begun"), offset, count)
+                self.core.fail(block, Unavailable("NOT_BEGUN", "not begun"), offset, count)
             case _:
                 self.core.answer(block, offset, count)
 
