@@ -21,16 +21,19 @@ from nnpm_scheduler.dispatch.turn import Dispatch
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_METADATA = frozenset(METADATA)
-_NO_METADATA = ("",) * len(METADATA)
 
 
 class AioTransport:
-    """Calls on their way to the dispatch core, several at a time. `held` counts what is held of them."""
+    """Calls on their way to the dispatch core, several at a time.
 
-    def __init__(self, dispatch: Dispatch, held: Held) -> None:
+    `held` counts what is held of them; `keys` of metadata are handed over.
+    """
+
+    def __init__(self, dispatch: Dispatch, held: Held, keys: tuple[str, ...] = METADATA) -> None:
         self._dispatch = dispatch
         self.held = held
+        self._keys = keys
+        self._no_metadata = ("",) * len(keys)
         self._loop = asyncio.get_running_loop()
         self._gathering = Gathering(lambda: held.calls, self._turn)
         self._abandoned: list[tuple[int, int]] = []
@@ -55,7 +58,9 @@ class AioTransport:
     def call(self, body: bytes, context: Context, method: str) -> AioCall:
         """A request that has come."""
         came = dict(context.invocation_metadata() or ())
-        metadata = _NO_METADATA if _METADATA.isdisjoint(came) else tuple([_text(came.get(key, "")) for key in METADATA])
+        metadata = self._no_metadata
+        if not came.keys().isdisjoint(self._keys):
+            metadata = tuple([_text(came.get(key, "")) for key in self._keys])
         return AioCall(body, split(body), context.time_remaining(), metadata, method, self._loop.create_future())
 
     def submit(self, call: AioCall) -> None:

@@ -442,7 +442,7 @@ async def test_more_replicas_get_more_of_the_queue_at_once() -> None:
     core = Core(batch=64)
     core.send(300)
     written = sum(flight.live for entry in core.write() for flight in entry.flights)
-    core.scale(3)
+    core.scale(3, batch=64)
     assert sum(flight.live for entry in core.write() for flight in entry.flights) == 300 - written > 0
 
 
