@@ -1,7 +1,7 @@
 """nnpm: the package manager and serving mesh for neural networks.
 
-`nnpm.Client` and `nnpm.AsyncClient` are the public face, `nnpm.Batching` and `nnpm.Quota` what a deployment may be told;
-they are loaded when first asked for, so that importing `nnpm` costs nothing.
+`nnpm.Client` and `nnpm.AsyncClient` are the public face, `nnpm.Batching` and `nnpm.Quota` what a deployment may be
+told; they are loaded when first asked for, so that importing `nnpm` costs nothing.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -43,7 +43,7 @@ class Ends:
         An entry that is abandoned, rather than answered by the worker that read it, is taken out of Redis.
         """
         window, entry = self._queues.touch(flight.revision), flight.entry
-        window.landed(flight, calls)
+        window.landed(flight, calls, answered=not abandoned)
         if flight.accounts:
             self._quotas.landed(flight.accounts, calls)
         flight.live -= calls

@@ -43,7 +43,7 @@ async def outcomes(front: Front, calls: int, timeout: float) -> list[NnpmError |
 
 async def test_a_call_that_would_be_late_is_refused_at_once_and_told_when_to_come_back(redis_url: str) -> None:
     async with running_front(redis_url) as front, slow(front):
-        assert await outcomes(front, 1, 60) == [None]
+        assert set(await outcomes(front, 6, 60)) == {None}  # a few runs, from which their length is known
         found = await outcomes(front, 300, 3.0)
         refused = [error for error in found if error is not None and error.reason == "OVERLOADED"]
         counted = Counter("" if error is None else error.reason for error in found)
