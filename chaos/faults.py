@@ -62,16 +62,16 @@ class Faults:
             case "jump-clock":
                 mesh.shims[name].jump(self._dice.uniform(-CLOCK, CLOCK))
             case "cut-worker" | "cut-scheduler":
-                mesh.to_redis[name].cut()
+                await mesh.to_redis[name].cut()
                 return self._mend(fault)
             case "slow-worker":
-                mesh.to_redis[name].slow(self._dice.uniform(*SLOW_LINK))
+                await mesh.to_redis[name].slow(self._dice.uniform(*SLOW_LINK))
                 return self._mend(fault)
             case "cut-mesh":
-                mesh.to_mesh[name].cut()
+                await mesh.to_mesh[name].cut()
                 return self._mend(fault)
             case "slow-mesh":
-                mesh.to_mesh[name].slow(self._dice.uniform(*SLOW_LINK))
+                await mesh.to_mesh[name].slow(self._dice.uniform(*SLOW_LINK))
                 return self._mend(fault)
             case "kill-redis" | "lose-tail":
                 return await self._end_redis(lose=fault.kind == "lose-tail")
@@ -98,7 +98,7 @@ class Faults:
         broken = self._dice.random() < 0.5
 
         async def mend() -> None:
-            links[fault.target].heal(broken=broken)
+            await links[fault.target].heal(broken=broken)
 
         return mend
 

@@ -22,6 +22,7 @@ from nnpm.telemetry.logs import get_logger
 from nnpm.telemetry.metrics import Metrics
 from nnpm_scheduler.control.compose import Control, open_control
 from nnpm_scheduler.dispatch.audit import Auditor
+from nnpm_scheduler.dispatch.call import metadata_keys
 from nnpm_scheduler.dispatch.envelope import Envelope
 from nnpm_scheduler.dispatch.held import Bounds, Held
 from nnpm_scheduler.dispatch.inference import InferenceService
@@ -29,6 +30,7 @@ from nnpm_scheduler.dispatch.inflight import InFlight
 from nnpm_scheduler.dispatch.janitor import Janitor
 from nnpm_scheduler.dispatch.meter import Meter
 from nnpm_scheduler.dispatch.routes import Routes
+from nnpm_scheduler.dispatch.sharing import Sharing, read_weights
 from nnpm_scheduler.dispatch.statistics import Statistics
 from nnpm_scheduler.dispatch.stream import Stream
 from nnpm_scheduler.dispatch.tracing import CallTracer
@@ -58,12 +60,13 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
         SystemRandom(),
         settings.trace_samples_per_second,
     )
-    limits = Limits(settings.scheduler_timeout_seconds, settings.scheduler_claim_bytes)
+    sharing = Sharing(settings.scheduler_ageing_seconds, read_weights(settings.scheduler_tenant_weights))
+    limits = Limits(settings.scheduler_timeout_seconds, settings.scheduler_claim_bytes, sharing)
     dispatch = Dispatch(routes, inflight, Meter(metrics, statistics), tracer, limits)
     envelope = Envelope(scheduler.incarnation, scheduler.address, settings.scheduler_claim_bytes)
     listing = SchedulerListing(redis, scheduler)
     stream = Stream(redis, listing, envelope.encode, dispatch)
-    transport = AioTransport(dispatch, Held(_bounds(settings)))
+    transport = AioTransport(dispatch, Held(_bounds(settings)), _keys(settings))
     front = _front(settings, scheduler.incarnation)
     async with AsyncExitStack() as closing:
         closing.push_async_callback(redis.aclose)
@@ -148,7 +151,7 @@ def _front(settings: SchedulerSettings, scheduler: str) -> "Front | None":
     if settings.transport == "grpc":
         return None
     try:
-        return open_front(scheduler, _bounds(settings), settings.max_message_bytes)
+        return open_front(scheduler, _bounds(settings), settings.max_message_bytes, _keys(settings))
     except ImportError as error:
         if settings.transport == "native":
             raise FailedPrecondition(
@@ -164,6 +167,10 @@ def _spans(settings: SchedulerSettings) -> TracerProvider | None:
     if not settings.otlp_endpoint:
         return None
     return traces.open_provider("nnpm-scheduler", settings.otlp_endpoint, ALWAYS_ON)
+
+
+def _keys(settings: SchedulerSettings) -> tuple[str, ...]:
+    return metadata_keys(settings.scheduler_priority_key, settings.scheduler_tenant_key)
 
 
 def _bounds(settings: SchedulerSettings) -> Bounds:

@@ -9,6 +9,7 @@ from nnpm.queue.entry import Block, Decoder
 from nnpm.rpc.status import to_status
 from nnpm.telemetry.metrics import Metrics
 from nnpm_scheduler.dispatch.call import METADATA
+from nnpm_scheduler.dispatch.calls_aio import AioCall, AioCalls, Outcome
 from nnpm_scheduler.dispatch.envelope import Envelope
 from nnpm_scheduler.dispatch.inflight import InFlight, Posted
 from nnpm_scheduler.dispatch.meter import Meter
@@ -17,7 +18,6 @@ from nnpm_scheduler.dispatch.replies import Reply
 from nnpm_scheduler.dispatch.routes import Routes
 from nnpm_scheduler.dispatch.statistics import BatchFigures, Statistics
 from nnpm_scheduler.dispatch.tracing import CallTracer
-from nnpm_scheduler.dispatch.transport_aio import AioCall, AioCalls, Outcome
 from nnpm_scheduler.dispatch.turn import Dispatch, Limits
 from support.front import echo_request, revision, table
 

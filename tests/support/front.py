@@ -346,7 +346,8 @@ def _native(settings: ServiceSettings, bounds: Bounds, scheduler: str) -> "Nativ
 class HandWorker:
     """A worker by hand. `kill` leaves everything as a killed process does: Session gone, entries pending, no answer.
 
-    `entries` are what it read, `seen` the requests in them, `refused` how many of its replies nobody waited for.
+    `entries` are what it read, `seen` the requests in them, `refused` how many of its replies nobody waited for;
+    `run_ns` is what it says of how long a run takes.
     """
 
     def __init__(self, front: Front, handle: Handle = echo, revision_id: str = "acme-echo.1") -> None:
@@ -356,6 +357,7 @@ class HandWorker:
         self.suspects: list[int] = []
         self.refused = 0
         self.handle = handle
+        self.run_ns = 2_000
         self._front = front
         self._revision = revision_id
         self._key = requests_key(revision_id)
@@ -455,7 +457,11 @@ class HandWorker:
     async def _deliver(self, replies: list[wire.Reply]) -> None:
         requests = sum(reply.count for reply in replies)
         figures = wire.BatchFigures(
-            requests=requests, rows=requests, compute_input_ns=1_000, compute_infer_ns=2_000, compute_output_ns=3_000
+            requests=requests,
+            rows=requests,
+            compute_input_ns=1_000,
+            compute_infer_ns=self.run_ns,
+            compute_output_ns=3_000,
         )
         answer = await self._mesh.Deliver(
             wire.DeliverRequest(

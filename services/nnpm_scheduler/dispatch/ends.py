@@ -41,12 +41,12 @@ class Ends:
         An entry that is abandoned, rather than answered by the worker that read it, is taken out of Redis.
         """
         window, entry = self._queues.touch(flight.revision), flight.entry
+        window.landed(flight, calls)
         flight.live -= calls
-        if entry is not None:
-            window.returned(entry, calls)
         if flight.live > 0:
             return
-        window.forget(flight)
+        if entry is None:
+            window.forget(flight)
         self._inflight.finish(flight)
         if flight.span is not None:
             flight.span.end()

@@ -83,6 +83,17 @@ def claim_not_found() -> NotFound:
     return NotFound("CLAIM_NOT_FOUND", "the request is answered, cancelled or expired")
 
 
+def overloaded(wait: float, timeout: float) -> ResourceExhausted:
+    """For a call that would be answered too late: it would take `wait` seconds, and has `timeout`."""
+    return ResourceExhausted(
+        "OVERLOADED",
+        f"the call would be answered in about {wait:.1f} s, and its deadline is in {timeout:.1f} s",
+        hint="send less at a time, allow more time, or deploy more replicas",
+        metadata={"predicted_seconds": f"{wait:.3f}"},
+        retry_after=round(max(0.1, wait - timeout), 3),
+    )
+
+
 def too_much_in_flight(what: str, limit: int) -> ResourceExhausted:
     """At a bound of what a scheduler holds."""
     return ResourceExhausted(

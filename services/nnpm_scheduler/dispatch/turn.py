@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nnpm.errors import NnpmError, Unavailable
 from nnpm.rpc.status import from_bytes
@@ -23,6 +23,7 @@ from nnpm_scheduler.dispatch.meter import Meter
 from nnpm_scheduler.dispatch.queues import Queues
 from nnpm_scheduler.dispatch.refusals import (
     claim_not_found,
+    overloaded,
     past_deadline,
     poison,
     queue_unavailable,
@@ -32,6 +33,8 @@ from nnpm_scheduler.dispatch.refusals import (
 )
 from nnpm_scheduler.dispatch.replies import Landed, Reply
 from nnpm_scheduler.dispatch.routes import Routes
+from nnpm_scheduler.dispatch.sharing import Sharing
+from nnpm_scheduler.dispatch.standing import Standing, Standings
 from nnpm_scheduler.dispatch.statistics import BatchFigures
 from nnpm_scheduler.dispatch.stream import Stream
 from nnpm_scheduler.dispatch.tracing import CallSpan, CallTracer
@@ -40,16 +43,20 @@ from nnpm_scheduler.dispatch.window import share_of
 STREAM_KEPT = 30.0
 """Seconds that a retired revision's stream is kept for workers that still look at it."""
 
+CAUTION = 1.25
+"""What is predicted is off by a run or two, and under load every call that is taken in waits as long as it may."""
+
 PUT_BACK = frozenset({"NOT_BEGUN"})
 """A worker answers so when it hands requests back that it has not begun: another worker gets them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds that a call without a deadline may take; bytes above which a request travels alone."""
+    """Seconds that a call without a deadline may take; bytes above which a request travels alone; who goes first."""
 
     timeout: float
     alone_above: int
+    sharing: Sharing = field(default_factory=Sharing)
 
 
 class Dispatch:
@@ -67,7 +74,8 @@ class Dispatch:
         self._meter = meter
         self._tracer = tracer
         self._limits = limits
-        self._queues = Queues(routes, inflight)
+        self._standings = Standings()
+        self._queues = Queues(routes, inflight, limits.sharing)
         self._ends = Ends(inflight, self._queues, meter)
         self._alarms = Alarms(inflight, self._near_deadline, self._past_deadline)
         self._stopping = False
@@ -88,11 +96,11 @@ class Dispatch:
         for block in blocks:
             for calls, span in self._tracer.begin(block):
                 try:
-                    admitted = self._admit(calls)
+                    admitted, standing = self._admit(calls), self._standings.of(calls.metadata)
                 except NnpmError as error:
                     self._refuse(calls, span, error)
                 else:
-                    self._board(calls, span, admitted, now)
+                    self._board(calls, span, admitted, standing, now)
         self._pump()
         self._alarms.arm()
 
@@ -148,6 +156,7 @@ class Dispatch:
         self._meter.sent(sent)
         if figures.requests:
             self._meter.ran(revision, figures)
+            self._queues.touch(revision).pace.ran(figures)
         self._pump()
         return wanted
 
@@ -240,19 +249,24 @@ class Dispatch:
         if span is not None:
             span.end(error)
 
-    def _board(self, calls: Calls, span: CallSpan | None, admitted: Admitted, now: int) -> None:
+    def _board(self, calls: Calls, span: CallSpan | None, admitted: Admitted, standing: Standing, now: int) -> None:
         """Takes a block in flight, in pieces that each fit an entry."""
         route, window = admitted.route, self._queues.touch(admitted.route.id)
         timeout = self._limits.timeout if calls.timeout is None else calls.timeout
         share = share_of(len(calls), ready=route.ready, batch=route.batch)
         if calls.size > self._limits.alone_above * len(calls):
             share = 1
+        deadline = now / 1e9 + timeout
         while True:
             piece = calls.split(share) if len(calls) > share else calls
-            flight = self._inflight.admit(piece, admitted, now, now / 1e9 + timeout, span)
-            self._meter.accepted(flight)
-            self._alarms.set(flight)
-            window.add(flight)
+            if wait := window.too_late(len(piece), admitted, standing, deadline, timeout / CAUTION):
+                self._refuse(piece, span, overloaded(wait * CAUTION, timeout))
+            else:
+                flight = self._inflight.admit(piece, admitted, now, deadline, span)
+                flight.standing = standing
+                self._meter.accepted(flight)
+                self._alarms.set(flight)
+                window.add(flight)
             if piece is calls:
                 return
 

@@ -22,6 +22,7 @@ MADE = [
     refusals.scheduler_changed("abc"),
     refusals.unknown_stream_order(),
     refusals.cancels_nothing(),
+    refusals.overloaded(2.5, 1.0),
 ]
 
 

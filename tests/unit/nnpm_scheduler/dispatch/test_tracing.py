@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from nnpm_scheduler.dispatch.call import Calls
+from nnpm_scheduler.dispatch.calls_aio import AioCall, AioCalls
 from nnpm_scheduler.dispatch.tracing import CallSpan, CallTracer
-from nnpm_scheduler.dispatch.transport_aio import AioCall, AioCalls
 from support.core import call_of
 from support.front import echo_request
 

@@ -10,9 +10,9 @@ from nnpm.api.inference import inference_pb2 as pb
 from nnpm.errors import InvalidArgument, NnpmError, Unavailable
 from nnpm.queue.entry import Block
 from nnpm.rpc.status import from_status, to_status
+from nnpm_scheduler.dispatch.calls_aio import AioCall, AioCalls, Failure
 from nnpm_scheduler.dispatch.replies import Reply
 from nnpm_scheduler.dispatch.routes import RouteTable
-from nnpm_scheduler.dispatch.transport_aio import AioCall, AioCalls, Failure
 from support.core import REVISION, Core, call_of
 from support.front import echo_request
 from support.waiting import eventually
@@ -442,7 +442,7 @@ async def test_more_replicas_get_more_of_the_queue_at_once() -> None:
     core = Core(batch=64)
     core.send(300)
     written = sum(flight.live for entry in core.write() for flight in entry.flights)
-    core.scale(3)
+    core.scale(3, batch=64)
     assert sum(flight.live for entry in core.write() for flight in entry.flights) == 300 - written > 0
 
 

@@ -10,8 +10,8 @@ from nnpm.api.inference import inference_pb2 as pb
 from nnpm.errors import InvalidArgument, Unavailable
 from nnpm.queue.entry import Block
 from nnpm.rpc.status import from_status
+from nnpm_scheduler.dispatch.calls_aio import AioCall
 from nnpm_scheduler.dispatch.inflight import Posted
-from nnpm_scheduler.dispatch.transport_aio import AioCall
 from support.core import REVISION, Core
 
 ENDS = {"INVALID_CONTENTS", "POISON_REQUEST"}
