@@ -424,12 +424,12 @@ class HandWorker:
             rows = entries[0] if entries and isinstance(entries[0], list) else entries
             for entry_id, fields in rows:
                 if fields:
-                    await self._work(self._decoder.decode(fields[FIELD.encode()]))
+                    await self._work(entry_id, self._decoder.decode(fields[FIELD.encode()]))
                 await self._redis.xdel(self._key, entry_id)
                 await self._redis.xack(self._key, GROUP, entry_id)
         return True
 
-    async def _work(self, read: entry.Entry) -> None:
+    async def _work(self, entry_id: bytes, read: entry.Entry) -> None:
         self.entries.append(read)
         asked = [(block, await self._asked(block)) for block in read.blocks]
         if read.suspect:
@@ -438,7 +438,7 @@ class HandWorker:
         replies: list[wire.Reply] = []
         for block, requests in asked:
             for one in requests:
-                if not read.suspect or self._front.dispatch.begin(self.incarnation, one.number, one.nonce):
+                if not read.suspect or self._front.dispatch.begin(self.incarnation, one.number, one.nonce, entry_id):
                     _add_reply(replies, block, one.number - block.number, await self.handle(one))
         await self._deliver(replies)
 

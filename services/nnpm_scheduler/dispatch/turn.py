@@ -161,10 +161,20 @@ class Dispatch:
             raise claim_not_found()
         return flight.calls.body() if flight.layout is None else b"".join(flight.calls.raw())
 
-    def begin(self, worker: str, number: int, nonce: int) -> bool:
-        """Whether a worker may run this suspect: it is still wanted."""
+    def begin(self, worker: str, number: int, nonce: int, entry: bytes = b"") -> bool:
+        """Whether a worker may run this suspect: it is still wanted, and was not taken back since the worker read it.
+
+        Args:
+            worker: its incarnation.
+            number: the suspect's.
+            nonce: the suspect's.
+            entry: the id of what the worker has read; empty from one that does not say.
+        """
         flight = self._inflight.get(number, nonce)
-        if flight is None:
+        if flight is None or flight.entry is None:
+            return False
+        # An entry's id may not be known here yet, although it was read.
+        if entry and flight.entry.id not in {b"", entry}:
             return False
         flight.begun_by = worker
         return True
