@@ -139,6 +139,8 @@ async def _break(asked: options.Options, seed: int, mesh: Mesh, history: History
 def _is_possible(mesh: Mesh, fault: plan.Fault) -> bool:
     if fault.kind in PRELOADED:
         return mesh.can_preload
+    if fault.kind == "cut-sessions":
+        return bool(mesh.to_schedulers)
     return mesh.network.can_slow or fault.kind not in SLOWED
 
 

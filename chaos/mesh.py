@@ -87,6 +87,7 @@ class Mesh:
         }
         self.to_redis: dict[str, Link] = {}
         self.to_mesh: dict[str, Link] = {}
+        self.to_schedulers: dict[str, Link] = {}
         self._queue: QueueServer | None = None
         self.members: dict[str, Member] = {}
 
@@ -130,6 +131,9 @@ class Mesh:
             self.to_redis[name] = await self.network.to_redis(name, self._first_port)
         for name, ports in self.ports.items():
             self.to_mesh[name] = await self.network.to_mesh(name, ports.mesh)
+        for name in workers:
+            if (link := self.network.to_schedulers(name)) is not None:
+                self.to_schedulers[name] = link
         self._add_services(workers)
         self.queue.start()
         await self.queue.until_it_answers()

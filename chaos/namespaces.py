@@ -159,6 +159,10 @@ class Namespaces:
         """The member's cable to the queue's switch."""
         return self._cable(f"{self.host('redis', 'queue')}:{port}", member, "queue")
 
+    def to_schedulers(self, worker: str) -> Cable:
+        """The worker's cable to the mesh's switch."""
+        return self._cable("", worker, "mesh")
+
     async def to_mesh(self, scheduler: str, port: int) -> Cable:
         """The scheduler's cable to the mesh's switch."""
         return self._cable(f"{self.host(scheduler, 'mesh')}:{port}", scheduler, "mesh")

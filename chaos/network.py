@@ -54,6 +54,9 @@ class Network(Protocol):
     async def to_redis(self, member: str, port: int) -> Link:
         """Before one member: its way to Redis."""
 
+    def to_schedulers(self, worker: str) -> Link | None:
+        """Before one worker: its way to every scheduler; None where there is no such link."""
+
     async def to_mesh(self, scheduler: str, port: int) -> Link:
         """Before one scheduler: all workers' way to it."""
 

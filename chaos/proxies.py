@@ -43,6 +43,10 @@ class Proxies:
         del member
         return await self._start(port)
 
+    def to_schedulers(self, worker: str) -> None:
+        """A scheduler has one address for all workers, so that there is nothing before one of them."""
+        del worker
+
     async def to_mesh(self, scheduler: str, port: int) -> "Proxy":
         """A proxy before a scheduler."""
         del scheduler

@@ -75,8 +75,13 @@ async def _worker_lost(mesh: Mesh, history: History, load: Load, say: Say, *, fr
         history.troubles.append(Trouble("freeze-worker", victim, since, time.monotonic()))
     else:
         mesh.members[victim].start()
-    in_hand = _unanswered_at(history, _begins(mesh, pid), since)
     elsewhere = _first_begins(_all_begins(mesh), pid)
+    # What was answered although nobody else ran it had its answer under way.
+    in_hand = [
+        number
+        for number in _unanswered_at(history, _begins(mesh, pid), since)
+        if number in elsewhere or not _answered(history, history.calls[number])
+    ]
     delays = [elsewhere[number] - since for number in in_hand if number in elsewhere]
     allowed = SLACK + (LEASE if frozen else 0.0)
     if not in_hand:

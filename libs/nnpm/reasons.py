@@ -123,6 +123,8 @@ REASONS: Mapping[str, str] = {
     "POISON_REQUEST": "Two workers died while they ran this request; it is not tried again.",
     "PORT_TAKEN": "A port that the mesh needs is taken; the message names it and, where known, the process.",
     "QUEUE_UNAVAILABLE": "Redis was out of reach for as long as the call could wait.",
+    "QUOTA_EXCEEDED": "A tenant or a deployment has as many requests, a second or at a time, as it may.",
+    "QUOTA_UNKNOWN": "Redis does not tell what is left of a quota, and quotas fail closed.",
     "RAW_CONTENTS_MISMATCH": "Raw contents are not one for each tensor, or stand beside typed ones.",
     "RECIPE_CORRUPT": "A stored recipe does not read.",
     "REDIS_EVICTS": "Redis may drop queued requests: its maxmemory-policy is not noeviction.",

@@ -1,10 +1,12 @@
 """What a scheduler process can be told. Shared settings stand in `nnpm.settings`."""
 
 import re
+from typing import Literal
 
 from pydantic import Field, field_validator
 
 from nnpm.settings import ServiceSettings
+from nnpm_scheduler.dispatch.quotas import read_quotas
 from nnpm_scheduler.dispatch.sharing import read_weights
 
 METADATA_KEY = re.compile(r"(?!grpc-|trace)[0-9a-z_.-]+(?<!-bin)")
@@ -57,6 +59,22 @@ class SchedulerSettings(ServiceSettings):
     scheduler_ageing_seconds: float = Field(
         1.0, gt=0, le=3_600, description="After so long a class that is passed over gets every tenth place, seconds."
     )
+
+    scheduler_tenant_quotas: str = Field(
+        "",
+        description="What tenants may take, `NAME=RATE/IN_FLIGHT,...`: requests a second, and at a time; either may be "
+        "missing, and `*` is each tenant that is not named.",
+    )
+    scheduler_quota_failure: Literal["open", "closed"] = Field(
+        "open",
+        description="Without Redis each scheduler counts for itself (`open`), or refuses who has a quota (`closed`).",
+    )
+
+    @field_validator("scheduler_tenant_quotas")
+    @classmethod
+    def _quotas_are_numbers(cls, value: str) -> str:
+        read_quotas(value)
+        return value
 
     @field_validator("scheduler_priority_key", "scheduler_tenant_key")
     @classmethod

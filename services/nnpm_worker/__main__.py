@@ -144,11 +144,11 @@ class _Worker:
     def _open_session(self, address: str, service: "WorkerServiceAsyncStub") -> Session:
         return Session(address, service, self._facts, self._commands, lease=LEASE)
 
-    async def _begin(self, scheduler: str, number: int, nonce: int) -> bool:
+    async def _begin(self, scheduler: str, number: int, nonce: int, entry: bytes) -> bool:
         session = self._links.session_with(scheduler)
         if session is None:
             raise Unavailable("SERVER_UNREACHABLE", "there is no Session with the scheduler")
-        return await session.begin(number, nonce)
+        return await session.begin(number, nonce, entry)
 
     def _clock_offset_ns(self, scheduler: str) -> int | None:
         session = self._links.session_with(scheduler)

@@ -36,7 +36,7 @@ class Serving:
         *,
         hands: Hands,
         deliverer: Deliverer,
-        begin: Callable[[str, int, int], Awaitable[bool]],
+        begin: Callable[[str, int, int, bytes], Awaitable[bool]],
         spans: BatchSpans,
         metrics: Metrics,
         watchdog: Watchdog,
@@ -178,7 +178,7 @@ class Serving:
         """Ask for a suspect. Not wanted: it is done with. No answer: it is parked until there is a Session."""
         request = held.jobs[0].block
         try:
-            go = await self._begin(held.entry.scheduler, request.number, request.nonce)
+            go = await self._begin(held.entry.scheduler, request.number, request.nonce, held.id)
         except (NnpmError, TimeoutError) as error:
             _log.warning("a suspect's scheduler does not answer", number=request.number, why=str(error))
             held.state = HeldState.PARKED

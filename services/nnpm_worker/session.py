@@ -129,12 +129,12 @@ class Session:
                 if self._up is not None:
                     await self._up.written()
 
-    async def begin(self, number: int, nonce: int) -> bool:
+    async def begin(self, number: int, nonce: int, entry: bytes) -> bool:
         """Ask whether a suspect may be run. Raises Unavailable when the Session breaks, TimeoutError after a lease."""
         if self._up is None:
             raise Unavailable("SERVER_UNREACHABLE", "there is no Session")
         answer = self._begins.setdefault(number, asyncio.get_running_loop().create_future())
-        self._send(wire.SessionRequest(begin=wire.Begin(number=number, nonce=nonce)))
+        self._send(wire.SessionRequest(begin=wire.Begin(number=number, nonce=nonce, entry=entry)))
         async with asyncio.timeout(self._lease):
             return await asyncio.shield(answer)
 

@@ -55,6 +55,26 @@ def deploy(
             show_default=False,
         ),
     ] = None,
+    max_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--max-rate",
+            metavar="PER_SECOND",
+            min=0,
+            help="Requests a second that all callers together may send; 0: any number.",
+            show_default=False,
+        ),
+    ] = None,
+    max_in_flight: Annotated[
+        int | None,
+        typer.Option(
+            "--max-in-flight",
+            metavar="REQUESTS",
+            min=0,
+            help="Unanswered requests that all callers together may have; 0: any number.",
+            show_default=False,
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when it is ready to answer.")] = False,
     timeout: TimeoutOption = 300,
     data: DataOption = None,
@@ -67,14 +87,23 @@ def deploy(
       nnpm deploy acme/tiny --wait
       nnpm deploy 'acme/tiny@^1.2' --replicas 2 --wait
       nnpm deploy acme/tiny@champion --name tiny-canary
+      nnpm deploy acme/tiny --max-rate 200 --max-in-flight 50
     """
-    from nnpm.client import Batching, Client
+    from nnpm.client import Batching, Client, Quota
 
     output = Output(as_json)
     delay = None if max_queue_delay is None else max_queue_delay / 1000
     batching = Batching(max_batch_size, delay, preferred or None)
     with Client(data) as client:
-        done = client.deploy(reference, name=name, replicas=replicas, batching=batching, wait=wait, timeout=timeout)
+        done = client.deploy(
+            reference,
+            name=name,
+            replicas=replicas,
+            batching=batching,
+            quota=Quota(max_rate, max_in_flight),
+            wait=wait,
+            timeout=timeout,
+        )
     serving = f"serves {done.package}@{done.serving_version}" if done.serving_version else "is being loaded"
     text = f"{done.name} {serving} (revision {done.revision}, {done.state})"
     if done.state == "progressing":

@@ -25,6 +25,7 @@ from nnpm.client.records import (
     OnProgress,
     Package,
     Published,
+    Quota,
     Resolution,
     Tag,
     Version,
@@ -176,11 +177,12 @@ class AsyncClient:
         name: str = "",
         replicas: int | None = None,
         batching: Batching | None = None,
+        quota: Quota | None = None,
         wait: bool = False,
         timeout: float = DEPLOY_TIMEOUT,
     ) -> Deployment:
         """Serves a package, or changes the deployment of that name. `wait`: until it is ready, `timeout` seconds."""
-        made = await self._deployments.deploy(reference, name=name, replicas=replicas, batching=batching)
+        made = await self._deployments.deploy(reference, name=name, replicas=replicas, batching=batching, quota=quota)
         return await self._deployments.wait(made, timeout) if wait else made
 
     async def undeploy(self, name: str) -> Deployment:

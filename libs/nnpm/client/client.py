@@ -19,6 +19,7 @@ from nnpm.client.records import (
     OnProgress,
     Package,
     Published,
+    Quota,
     Resolution,
     Tag,
     Version,
@@ -165,12 +166,15 @@ class Client:
         name: str = "",
         replicas: int | None = None,
         batching: Batching | None = None,
+        quota: Quota | None = None,
         wait: bool = False,
         timeout: float = DEPLOY_TIMEOUT,
     ) -> Deployment:
         """See AsyncClient.deploy."""
         return self._run(
-            self._client.deploy(reference, name=name, replicas=replicas, batching=batching, wait=wait, timeout=timeout)
+            self._client.deploy(
+                reference, name=name, replicas=replicas, batching=batching, quota=quota, wait=wait, timeout=timeout
+            )
         )
 
     def undeploy(self, name: str) -> Deployment:

@@ -102,6 +102,19 @@ class Batching:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """What all callers of a deployment together may ask of it; what is None stays as it is, 0 = any number.
+
+    Attributes:
+        requests_per_second: a second's worth may come at once.
+        in_flight: unanswered at a time.
+    """
+
+    requests_per_second: float | None = None
+    in_flight: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """A served model. `state` is progressing, ready, failed or paused; `serving_version` is empty when none serves."""
 

@@ -1,8 +1,9 @@
 """Between the messages of `nnpm.api.scheduler.v1` and the domain."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -18,6 +19,9 @@ from nnpm_scheduler.control.status import (
     deployment_status,
     revision_status,
 )
+from nnpm_scheduler.dispatch.quotas import Quota
+
+Part = TypeVar("Part", Batching, Quota)
 
 _DEPLOYMENT_STATES = {
     DeploymentState.PROGRESSING: deployment_pb2.DEPLOYMENT_STATE_PROGRESSING,
@@ -50,8 +54,18 @@ _BATCHING = {
 """The path of each field of `Batching`."""
 
 _ALL_BATCHING = frozenset({"spec", "spec.batching"})
+_QUOTA = {"rate": "spec.quota.requests_per_second", "in_flight": "spec.quota.in_flight"}
+_ALL_QUOTA = frozenset({"spec", "spec.quota"})
 _ROLLOUT = frozenset({"spec", "spec.rolling"})
-_PATHS = _SOURCE | _REPLICAS | _ALL_BATCHING | frozenset(_BATCHING.values()) | _ROLLOUT
+_PATHS = (
+    _SOURCE
+    | _REPLICAS
+    | _ALL_BATCHING
+    | frozenset(_BATCHING.values())
+    | _ALL_QUOTA
+    | frozenset(_QUOTA.values())
+    | _ROLLOUT
+)
 
 
 def spec_of(message: deployment_pb2.DeploymentSpec) -> Spec:
@@ -67,6 +81,7 @@ def spec_of(message: deployment_pb2.DeploymentSpec) -> Spec:
         selector=message.package.selector,
         replicas=message.replicas,
         batching=_batching_of(message.batching),
+        quota=_quota_of(message.quota),
     )
 
 
@@ -91,7 +106,11 @@ def change_of(message: deployment_pb2.DeploymentSpec, paths: Collection[str]) ->
             spec = replace(spec, selector=selector)
         if mask & _REPLICAS:
             spec = replace(spec, replicas=message.replicas)
-        return replace(spec, batching=_changed(spec.batching, _batching_of(message.batching), mask))
+        return replace(
+            spec,
+            batching=_changed(spec.batching, _batching_of(message.batching), mask, _ALL_BATCHING, _BATCHING),
+            quota=_changed(spec.quota, _quota_of(message.quota), mask, _ALL_QUOTA, _QUOTA),
+        )
 
     return change, bool(mask & _SOURCE)
 
@@ -176,6 +195,9 @@ def _spec_message(spec: Spec) -> deployment_pb2.DeploymentSpec:
         package=deployment_pb2.PackageSource(package=spec.package, selector=spec.selector),
         replicas=spec.replicas,
         batching=_batching_message(spec.batching),
+        quota=deployment_pb2.QuotaSpec(requests_per_second=spec.quota.rate, in_flight=spec.quota.in_flight)
+        if spec.quota
+        else None,
         rolling=deployment_pb2.RollingRollout(),
     )
 
@@ -185,11 +207,14 @@ def _batching_of(message: deployment_pb2.BatchingSpec) -> Batching:
     return Batching(message.max_batch_size, delay, tuple(message.preferred_batch_sizes))
 
 
-def _changed(old: Batching, new: Batching, mask: Collection[str]) -> Batching:
+def _quota_of(message: deployment_pb2.QuotaSpec) -> Quota:
+    return Quota(message.requests_per_second, message.in_flight)
+
+
+def _changed(old: Part, new: Part, mask: Collection[str], whole: Collection[str], paths: Mapping[str, str]) -> Part:
     """`old` with those fields of `new` that the mask names."""
-    everything = not _ALL_BATCHING.isdisjoint(mask)
-    names = [name for name, path in _BATCHING.items() if everything or path in mask]
-    return replace(old, **{name: getattr(new, name) for name in names})
+    everything = any(path in mask for path in whole)
+    return replace(old, **{name: getattr(new, name) for name, path in paths.items() if everything or path in mask})
 
 
 def _batching_message(batching: Batching) -> deployment_pb2.BatchingSpec:

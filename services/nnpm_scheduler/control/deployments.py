@@ -7,11 +7,13 @@ from nnpm.errors import InvalidArgument
 from nnpm.package.names import PackageName
 from nnpm.package.references import Selector
 from nnpm.tensors.signature import Signature
+from nnpm_scheduler.dispatch.quotas import ANY, Quota
 
 MOST_REPLICAS = 1_000
 MOST_ROWS = 65_536
 MOST_DELAY = 60_000_000  # microseconds
 MOST_PREFERRED = 16
+MOST_RATE = MOST_IN_FLIGHT = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,14 @@ class Spec:
         selector: a range, tag or exact version.
         replicas: loaded copies, 1 to 1,000, each on a worker of its own.
         batching: how its requests are joined.
+        quota: what all callers together may ask of it.
     """
 
     package: str
     selector: str
     replicas: int = 1
     batching: Batching = field(default_factory=Batching)
+    quota: Quota = ANY
 
     def checked(self) -> "Spec":
         """The spec in normal form.
@@ -74,6 +78,10 @@ class Spec:
         if not 0 <= self.replicas <= MOST_REPLICAS:
             raise InvalidArgument(
                 "INVALID_DEPLOYMENT", f"{self.replicas} replicas are not between 1 and {MOST_REPLICAS:,}"
+            )
+        if not 0 <= self.quota.rate <= MOST_RATE or not 0 <= self.quota.in_flight <= MOST_IN_FLIGHT:
+            raise InvalidArgument(
+                "INVALID_DEPLOYMENT", f"a quota is of 0 to {MOST_RATE:,} requests a second, and as many at a time"
             )
         batching = self.batching.checked()
         return replace(self, package=package, selector=selector, replicas=self.replicas or 1, batching=batching)

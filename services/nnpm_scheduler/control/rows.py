@@ -9,6 +9,7 @@ from sqlalchemy import Row
 
 from nnpm.tensors.signature import Signature, TensorSpec
 from nnpm_scheduler.control.deployments import Batching, Deployment, Failure, PublishedVersion, Revision, Spec
+from nnpm_scheduler.dispatch.quotas import Quota
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -35,7 +36,9 @@ def revision_of(row: AnyRow) -> Revision:
     return Revision(
         number=row.number,
         id=row.id,
-        spec=Spec(row.package, row.selector, row.replicas, _batching_of(row)),
+        spec=Spec(
+            row.package, row.selector, row.replicas, _batching_of(row), Quota(row.quota_rate, row.quota_in_flight)
+        ),
         published=PublishedVersion(
             package=row.package,
             version=row.version,
@@ -63,6 +66,8 @@ def revision_values(uid: str, revision: Revision) -> dict[str, object]:
         "max_batch_size": spec.batching.max_batch_size,
         "max_queue_delay_us": spec.batching.max_queue_delay,
         "preferred_batch_sizes": ",".join(map(str, spec.batching.preferred)),
+        "quota_rate": spec.quota.rate,
+        "quota_in_flight": spec.quota.in_flight,
         "version": published.version,
         "digest": published.digest,
         "manifest": published.manifest,

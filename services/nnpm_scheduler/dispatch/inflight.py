@@ -4,13 +4,14 @@ A number is counted up within the scheduler's incarnation; the nonce, 64 random 
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import SystemRandom
 
 from nnpm.queue.entry import Layout
 from nnpm_scheduler.dispatch.admission import Admitted
 from nnpm_scheduler.dispatch.call import Calls
+from nnpm_scheduler.dispatch.quotas import Account
 from nnpm_scheduler.dispatch.standing import NOBODYS, Standing
 from nnpm_scheduler.dispatch.tracing import CallSpan
 
@@ -23,7 +24,8 @@ class Flight:
     """An accepted block of calls. It lies in `entry`, if in any; `live` of its calls are unanswered.
 
     It is a suspect, then of one call, once a worker died with it in hand; `begun_by` is the worker that was allowed
-    to run it so, out of the entry that it lies in. `cost` is the work of one call.
+    to run it so, out of the entry that it lies in. `cost` is the work of one call,
+    `accounts` are what it is charged to.
     """
 
     number: int
@@ -41,6 +43,7 @@ class Flight:
     entry: "Posted | None" = None
     standing: Standing = NOBODYS
     cost: int = 1
+    accounts: Sequence[Account] = ()
     live: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -153,6 +156,7 @@ class InFlight:
             entry=flight.entry,
             standing=flight.standing,
             cost=flight.cost,
+            accounts=flight.accounts,
         )
         self._flights[single.number] = single
         self.set_alarm(single, single.deadline)

@@ -83,13 +83,14 @@ class Window:
             self._order.forget(flight)
             self._suspects.pop(flight.number, None)
 
-    def landed(self, flight: Flight, calls: int) -> None:
-        """So many calls of a block are answered or given up; they are still counted in it."""
+    def landed(self, flight: Flight, calls: int, *, answered: bool) -> None:
+        """So many calls of a block are answered, or given up; they are still counted in it."""
         if flight.entry is None:
             self._settle()
             self._order.shrink(flight, calls)
             return
-        self.pace.work += calls * flight.cost
+        if answered:
+            self.pace.work += calls * flight.cost
         self.returned(flight.entry, calls)
 
     def returned(self, entry: Posted, requests: int) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from nnpm.errors import InvalidArgument
 from nnpm_scheduler.control.deployments import Batching, Failure, Spec
+from nnpm_scheduler.dispatch.quotas import Quota
 from support.desired_state import deployment, revision
 
 ONE, TWO = revision(1), revision(2)
@@ -27,6 +28,9 @@ def test_preferred_sizes_are_kept_in_order_and_once() -> None:
         (Spec("acme/tiny", "!!"), "INVALID_SELECTOR"),
         (Spec("acme/tiny", "", 1001), "INVALID_DEPLOYMENT"),
         (Spec("acme/tiny", "", 1, Batching(65537)), "INVALID_DEPLOYMENT"),
+        (Spec("acme/tiny", "", 1, quota=Quota(rate=-1)), "INVALID_DEPLOYMENT"),
+        (Spec("acme/tiny", "", 1, quota=Quota(rate=float("nan"))), "INVALID_DEPLOYMENT"),
+        (Spec("acme/tiny", "", 1, quota=Quota(in_flight=2_000_000_000)), "INVALID_DEPLOYMENT"),
         (Spec("acme/tiny", "", 1, Batching(max_queue_delay=60_000_001)), "INVALID_DEPLOYMENT"),
         (Spec("acme/tiny", "", 1, Batching(max_queue_delay=-1)), "INVALID_DEPLOYMENT"),
         (Spec("acme/tiny", "", 1, Batching(preferred=(0,))), "INVALID_DEPLOYMENT"),

@@ -276,6 +276,19 @@ async def test_what_a_dead_worker_had_comes_back_one_by_one_as_suspects() -> Non
     core.assert_balanced()
 
 
+async def test_a_suspect_is_not_begun_out_of_an_entry_that_was_taken_back() -> None:
+    core = Core()
+    core.send(1)
+    (entry,) = core.write()
+    core.dispatch.take_back(entry, "first")
+    (lone,) = core.write()
+    (block,) = core.blocks(lone)
+    core.dispatch.take_back(lone, "frozen")
+    (again,) = core.write()
+    assert not core.dispatch.begin("frozen", block.number, block.nonce, lone.id)
+    assert core.dispatch.begin("third", block.number, block.nonce, again.id)
+
+
 async def test_only_the_suspect_that_its_worker_began_is_poison() -> None:
     core = Core()
     calls = core.send(3)

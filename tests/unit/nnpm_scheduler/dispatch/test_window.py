@@ -25,7 +25,8 @@ class Rig:
         self._number = 0
         self.now = 0.0
         if run is not None:
-            self.window.pace.ran(BatchFigures(1, 1, 0, int(run * 1e9), 0))
+            for _ in range(4):
+                self.window.pace.ran(BatchFigures(1, 1, 0, int(run * 1e9), 0))
 
     def add(self, *counts: int) -> list[Flight]:
         flights = []
@@ -57,7 +58,7 @@ class Rig:
 
     def answer(self, flight: Flight, count: int | None = None) -> None:
         count = flight.live if count is None else count
-        self.window.landed(flight, count)
+        self.window.landed(flight, count, answered=True)
         flight.live -= count
         if not flight.live:
             self.window.forget(flight)
