@@ -62,7 +62,7 @@ def measure(bench: Workbench, transport: str, most: int, seconds: float, say: Ca
         body = bench.folder("scale") / "sleeper.body"
         body.write_bytes(bodies.framed(bodies.request(sleeper, rows, served_as=MODEL)))
         target = Target(f"http://{mesh.address}/inference.GRPCInferenceService/ModelInfer", body)
-        steps = []
+        steps: list[Step] = []
         with nnpm.Client(mesh.data) as client:
             client.publish(_package(bench.folder("scale-package")))
             slots = 1
