@@ -1,6 +1,6 @@
-"""The conformance suite runs against both transports: what a client sees is the same.
+"""The conformance suite runs against the native transport, and against those that NNPM_TEST_TRANSPORTS names.
 
-NNPM_TEST_TRANSPORTS=native runs it on that one alone.
+NNPM_TEST_TRANSPORTS=native,grpc runs it on both: what a client sees is the same.
 """
 
 import os
@@ -14,7 +14,7 @@ from support.mesh import Mesh
 RUNTIMES = Path(__file__).parent.parent / "support" / "runtimes"
 
 
-@pytest.fixture(scope="session", params=os.environ.get("NNPM_TEST_TRANSPORTS", "native,grpc").split(","))
+@pytest.fixture(scope="session", params=os.environ.get("NNPM_TEST_TRANSPORTS", "native").split(","))
 def transport(request: pytest.FixtureRequest) -> str:
     """What carries inference, as NNPM_TRANSPORT names it."""
     name: str = request.param
