@@ -62,6 +62,7 @@ REASONS: Mapping[str, str] = {
     "INVALID_DEPLOYMENT_NAME": "A deployment's name is not in the grammar of names.",
     "INVALID_DIGEST": "A digest is not sha256: and 64 hex digits.",
     "INVALID_ENTRY": "A package of the runtime `python` names no class in one of its files.",
+    "INVALID_PLACE": "Where a chunk stands is said by the 32 bytes of a file's digest and an offset of 0 or more.",
     "INVALID_FIELD_MASK": "A field mask names a field that can't be updated.",
     "INVALID_FILE_RANGE": "The offset or length of a read is negative.",
     "INVALID_FILE_SIZE": "A file's size is negative or above 1 TiB.",

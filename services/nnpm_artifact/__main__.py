@@ -17,6 +17,7 @@ from nnpm.rpc.server import GrpcServer
 from nnpm.sql.database import Database
 from nnpm.telemetry.logs import get_logger
 from nnpm.telemetry.metrics import Metrics
+from nnpm_artifact.arrivals import Arrivals
 from nnpm_artifact.clock import wall_clock
 from nnpm_artifact.collection import Collection
 from nnpm_artifact.commits import Commits
@@ -68,11 +69,12 @@ async def serve(settings: ArtifactSettings, stop: asyncio.Event) -> None:
         collection = Collection(database, store, ledger, threads, wall_clock, grace_ms=grace_ms)
         uploads = Uploads(database, flushes, wall_clock, lease_ms=settings.artifact_lease_seconds * 1000)
         reader = ChunkReader(store, database, threads)
+        arrivals = Arrivals()
         files = Files(database, reader)
         service = ArtifactService(
             uploads=uploads,
-            intakes=Intakes(database, ledger, uploads, flushes, threads),
-            commits=Commits(database, ledger, reader, uploads, threads),
+            intakes=Intakes(database, ledger, uploads, flushes, threads, arrivals=arrivals),
+            commits=Commits(database, ledger, reader, uploads, threads, arrivals=arrivals),
             files=files,
             direct=DirectReads(store, database, files, threads),
             references=References(database, ledger, threads),

@@ -6,7 +6,7 @@ that nobody has to send it again.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from nnpm.errors import InvalidArgument, NnpmError, ResourceExhausted, Unavailable
 from nnpm.sql.database import Database
 from nnpm.telemetry.logs import get_logger
+from nnpm_artifact.arrivals import Arrivals, Place
 from nnpm_artifact.flushes import Flushes
 from nnpm_artifact.pack_ledger import PackLedger
 from nnpm_artifact.packs import Entry, PackBuilder, PackKind, stored_bytes
@@ -27,8 +28,14 @@ from nnpm_artifact.uploads import Uploads, check_chunks
 MAX_MESSAGE_BYTES = 4 << 20
 """Chunks that may come together in one message."""
 
-Brought = tuple[bytes, bytes]
-"""A chunk as it arrives: SHA-256 (32 bytes) and data."""
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A chunk as it arrives: SHA-256 (32 bytes), data, and where it stands, if the sender says so."""
+
+    digest: bytes
+    data: bytes
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +56,14 @@ class Intakes:
         uploads: Uploads,
         flushes: Flushes,
         threads: Threads,
+        *,
+        arrivals: Arrivals,
     ) -> None:
         self.database = database
         self.ledger = ledger
         self.uploads = uploads
         self.flushes = flushes
+        self.arrivals = arrivals
         self.threads = threads
 
     def open(self, lease: Lease) -> "Intake":
@@ -71,6 +81,7 @@ class Intake:
     def __init__(self, parts: Intakes, lease: Lease) -> None:
         self._parts = parts
         self._lease = lease
+        self._follower = parts.arrivals.follow(lease.upload_id)
         self._builder: PackBuilder | None = None
         self._building: set[bytes] = set()
         self._adding: asyncio.Future[None] | None = None
@@ -85,8 +96,11 @@ class Intake:
         Raises InvalidArgument CHUNK_DIGEST_MISMATCH; ResourceExhausted DISK_FULL; what storing the pack before raised.
         """
         _check(brought)
-        fresh = {digest: data for digest, data in brought if not self._has(digest)}
-        for digest in await self._known([Chunk(digest, len(data)) for digest, data in fresh.items()]):
+        fresh: dict[bytes, Brought] = {}
+        for one in brought:
+            if not self._has(one.digest):
+                fresh.setdefault(one.digest, one)
+        for digest in await self._known([Chunk(digest, len(one.data)) for digest, one in fresh.items()]):
             del fresh[digest]
         await self._added()
         if self._builder is not None and self._builder.full:
@@ -100,6 +114,7 @@ class Intake:
         await self._added()
         await self._store_pack()
         await self._flushed()
+        await self._parts.threads.run(self._follower.catch_up)
         return Stored(self._chunks, self._bytes)
 
     async def abandon(self) -> None:
@@ -130,15 +145,19 @@ class Intake:
             return set()
         return await database.write(chunk_rows.hold_present, lease.upload_id, lease.namespace_id, chunks)
 
-    def _add(self, fresh: dict[bytes, bytes]) -> None:
+    def _add(self, fresh: dict[bytes, Brought]) -> None:
         if self._builder is None:
             self._builder = self._parts.ledger.start(PackKind.CHUNKS, self._lease.namespace)
         self._building.update(fresh)
         self._adding = self._parts.threads.start(self._verify_and_add, self._builder, fresh)
 
-    def _verify_and_add(self, builder: PackBuilder, fresh: dict[bytes, bytes]) -> None:
-        _verify(fresh)
-        self._parts.ledger.add(builder, fresh)
+    def _verify_and_add(self, builder: PackBuilder, fresh: dict[bytes, Brought]) -> None:
+        for one in fresh.values():
+            _verify(one)
+        self._parts.ledger.add(builder, {digest: one.data for digest, one in fresh.items()})
+        for digest, one in fresh.items():
+            if one.place is not None:
+                self._follower.take(one.place, Chunk(digest, len(one.data)), one.data)
 
     async def _added(self) -> None:
         """Wait until the last message is in the pack."""
@@ -195,20 +214,23 @@ class Intake:
 
 def _check(brought: Sequence[Brought]) -> None:
     """Raises InvalidArgument when a message breaks a limit."""
-    chunks = [Chunk(digest, len(data)) for digest, data in brought]
+    chunks = [Chunk(one.digest, len(one.data)) for one in brought]
     check_chunks(chunks)
     if (size := length_of(chunks)) > MAX_MESSAGE_BYTES:
         raise InvalidArgument(
             "TOO_MANY_CHUNKS", f"chunks of {size} bytes in one message; at most {MAX_MESSAGE_BYTES} bytes are allowed"
         )
+    for one in brought:
+        if one.place is not None and (len(one.place.file) != 32 or one.place.offset < 0):
+            raise InvalidArgument("INVALID_PLACE", "a chunk's place is the 32 bytes of a file's digest and an offset")
 
 
-def _verify(brought: Mapping[bytes, bytes]) -> None:
-    for digest, data in brought.items():
-        if hashlib.sha256(data).digest() != digest:
-            raise InvalidArgument(
-                "CHUNK_DIGEST_MISMATCH",
-                f"a chunk of {len(data)} bytes arrived that is not what its digest sha256:{digest.hex()} names",
-                hint="it was changed on its way, or the file changed while it was read: send it again",
-                metadata={"digest": f"sha256:{digest.hex()}"},
-            )
+def _verify(brought: Brought) -> None:
+    if hashlib.sha256(brought.data).digest() != brought.digest:
+        name = f"sha256:{brought.digest.hex()}"
+        raise InvalidArgument(
+            "CHUNK_DIGEST_MISMATCH",
+            f"a chunk of {len(brought.data)} bytes arrived that is not what its digest {name} names",
+            hint="it was changed on its way, or the file changed while it was read: send it again",
+            metadata={"digest": name},
+        )

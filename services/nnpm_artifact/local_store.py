@@ -7,14 +7,16 @@ the file whole or not at all), and the directory is flushed too: a name that can
 import fcntl
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from nnpm.errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound
+from nnpm.errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, Unavailable
 from nnpm_artifact.disk import check_space, disk_errors
 from nnpm_artifact.pack_store import StoredPack
 
 _SUFFIX = ".pack"
+_BLOCK_BYTES = 1 << 20
 
 
 class LocalStore:
@@ -34,16 +36,19 @@ class LocalStore:
     def staging(self) -> Path:
         return self._staging
 
-    def put(self, name: str, path: Path) -> None:
+    def put(self, name: str, path: Path, crc32: int) -> bool:
         target = self._path(name)
         with disk_errors(target):
             self._make_folder(target.parent)
             _sync(path)
+            if _crc32(path) != crc32:
+                raise _refused(name)
             try:
                 os.link(path, target)
             except FileExistsError:
                 raise AlreadyExists("PACK_EXISTS", f"pack {name} is there already", metadata={"pack": name}) from None
             _sync(target.parent)
+        return True
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         path = self._path(name)
@@ -131,6 +136,18 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _crc32(path: Path) -> int:
+    checksum = 0
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_BLOCK_BYTES):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
+
+
+def _refused(name: str) -> Unavailable:
+    return Unavailable("STORE_UNAVAILABLE", f"pack {name} was changed on its way to the disk", retry_after=5)
 
 
 def _not_found(name: str) -> NotFound:

@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 _AT_ONCE = 100
 _FLUSH = "pack"
+_REMEMBERED = 16_384
+"""Packs, half a TiB of them, of which a process knows that the store confirmed them."""
 SEAT_LEASE_MS = 15_000
 
 
@@ -59,6 +61,7 @@ class PackLedger:
         self._flushes = flushes
         self._clock = clock
         self._seat = seat
+        self._confirmed: dict[str, None] = {}  # the oldest first
         self._log = get_logger("packs")
 
     def start(self, kind: PackKind, namespace: str) -> PackBuilder:
@@ -68,8 +71,7 @@ class PackLedger:
     def add(self, builder: PackBuilder, entries: Mapping[bytes, bytes]) -> None:
         """Add entries (digest -> raw bytes, verified). Blocks. Raises ResourceExhausted DISK_FULL."""
         self._store.check_space(sum(map(len, entries.values())))
-        for digest, data in entries.items():
-            builder.add(digest, data)
+        builder.extend(entries)
 
     async def keep(self, builder: PackBuilder, namespace_id: int, record: Callable[[Connection, PackRow], T]) -> T:
         """Make a pack durable and visible: `record` runs in the transaction that sets it READY. Closes the builder.
@@ -85,7 +87,8 @@ class PackLedger:
             await self._threads.run(builder.finish)
             pack = await self._begin(builder, namespace_id)
             try:
-                await self._threads.run(self._store.put, pack.name, builder.path)
+                if await self._threads.run(self._store.put, pack.name, builder.path, builder.crc32):
+                    self._remember(pack.name)
                 return await self._database.write(_make_visible, pack, record)
             except NnpmError:
                 with suppress(NnpmError):  # the index may be what failed; the next start finds the row as it is
@@ -93,6 +96,15 @@ class PackLedger:
                 raise
         finally:
             builder.close()
+
+    def confirmed(self, name: str) -> bool:
+        """Whether this process put the pack and the store confirmed its checksum; it may forget that in time."""
+        return name in self._confirmed
+
+    def _remember(self, name: str) -> None:
+        self._confirmed[name] = None
+        if len(self._confirmed) > _REMEMBERED:
+            self._confirmed.pop(next(iter(self._confirmed)))
 
     async def _begin(self, builder: PackBuilder, namespace_id: int) -> PackRow:
         content = stored_bytes(builder.entries)

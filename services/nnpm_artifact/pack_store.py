@@ -26,11 +26,14 @@ class PackStore(Protocol):
         """A folder of this process's own, for packs that are being written. Emptied when the store is opened."""
         ...
 
-    def put(self, name: str, path: Path) -> None:
+    def put(self, name: str, path: Path, crc32: int) -> bool:
         """Store the file at `path` under `name`: durable when this returns, and visible whole or not at all.
 
-        The file stays the caller's to remove; it must not be written to any more. Raises AlreadyExists PACK_EXISTS and
-        changes nothing when `name` is taken, ResourceExhausted DISK_FULL when there is no space.
+        True when what was stored is known to have the checksum `crc32`, which the caller took before it wrote the file;
+        False where the store does not say. The file stays the caller's to remove; it must not be written to any more.
+
+        Raises AlreadyExists PACK_EXISTS and changes nothing when `name` is taken, ResourceExhausted DISK_FULL when
+        there is no space, Unavailable STORE_UNAVAILABLE when another checksum was found.
         """
         ...
 

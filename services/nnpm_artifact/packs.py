@@ -15,13 +15,15 @@ need not touch a byte that is stored today.
 """
 
 import hashlib
+import os
 import secrets
 import struct
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from nnpm.errors import DataLoss, FailedPrecondition
 from nnpm_artifact.disk import disk_errors
@@ -40,6 +42,8 @@ _ENTRY = struct.Struct("<32sQIIB16s12s")
 _TRAILER = struct.Struct("<I32sI8s")
 _MAGIC, _END_MAGIC = b"NNPMPACK", b"NNPMFOOT"
 _TAIL_BYTES = 256 << 10
+_BLOCKS_AT_ONCE = 1024
+"""What Linux takes in one write."""
 _NO_CODEC, _NO_KEY, _NO_NONCE = 0, bytes(16), bytes(12)
 
 
@@ -90,14 +94,17 @@ def prefix_of(kind: PackKind) -> str:
 class PackBuilder:
     """Writes one pack into a staging file. Made by `start_pack`; `close` removes the file."""
 
-    def __init__(self, file: BinaryIO, path: Path, kind: PackKind, namespace: str, created_ms: int) -> None:
+    def __init__(self, file: FileIO, path: Path, kind: PackKind, namespace: str, created_ms: int) -> None:
         self.path = path
         self.kind = kind
         self.namespace = namespace
         self.created_ms = created_ms
         self.entries: list[Entry] = []
-        self.size = file.write(_HEADER.pack(_MAGIC, VERSION))
+        self.crc32 = 0
+        """Of all that was written, taken on its way to the disk: a store compares it with what it got."""
+        self.size = _HEADER.size
         self._file = file
+        self._write([_HEADER.pack(_MAGIC, VERSION)])
 
     @property
     def full(self) -> bool:
@@ -105,12 +112,15 @@ class PackBuilder:
 
     def add(self, digest: bytes, data: bytes) -> Entry:
         """Append an entry whose SHA-256 the caller has verified. Raises ResourceExhausted DISK_FULL."""
-        entry = Entry(digest, self.size, len(data), len(data))
-        with disk_errors(self.path):
-            self._file.write(data)
-        self.size += len(data)
-        self.entries.append(entry)
-        return entry
+        self.extend({digest: data})
+        return self.entries[-1]
+
+    def extend(self, entries: Mapping[bytes, bytes]) -> None:
+        """As `add`, for many at once: digest -> data."""
+        self._write(list(entries.values()))
+        for digest, data in entries.items():
+            self.entries.append(Entry(digest, self.size, len(data), len(data)))
+            self.size += len(data)
 
     def finish(self) -> None:
         """Write footer and trailer; the file at `path` is a whole pack then (not yet a durable one)."""
@@ -124,9 +134,7 @@ class PackBuilder:
             )
         )
         trailer = _TRAILER.pack(len(footer), hashlib.sha256(footer).digest(), VERSION, _END_MAGIC)
-        with disk_errors(self.path):
-            self._file.write(footer + trailer)
-            self._file.flush()
+        self._write([footer, trailer])
         self.size += len(footer) + len(trailer)
 
     def close(self) -> None:
@@ -137,12 +145,25 @@ class PackBuilder:
             finally:
                 self.path.unlink(missing_ok=True)
 
+    def _write(self, blocks: Sequence[bytes]) -> None:
+        """All of the blocks, as they are: joining or buffering them would copy every byte once more."""
+        for block in blocks:
+            self.crc32 = zlib.crc32(block, self.crc32)
+        rest = [memoryview(block) for block in blocks if block]
+        with disk_errors(self.path):
+            while rest:
+                count = os.writev(self._file.fileno(), rest[:_BLOCKS_AT_ONCE])
+                while rest and count >= len(rest[0]):
+                    count -= len(rest.pop(0))
+                if count:
+                    rest[0] = rest[0][count:]
+
 
 def start_pack(staging: Path, kind: PackKind, namespace: str, created_ms: int) -> PackBuilder:
     """Open a builder on a fresh file in `staging`; the caller closes it. Raises ResourceExhausted DISK_FULL."""
     path = staging / f"{secrets.token_hex(16)}.pack"
     with disk_errors(path):
-        file = path.open("xb", buffering=1 << 20)
+        file = path.open("xb", buffering=0)
         return PackBuilder(file, path, kind, namespace, created_ms)
 
 

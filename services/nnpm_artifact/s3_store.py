@@ -1,17 +1,20 @@
 """Packs in a bucket of any S3: MinIO, Versity's gateway, a cloud's. The README says what is asked of one."""
 
+import base64
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
+from minio.credentials.credentials import Credentials
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from minio.signer import sign_v4_s3
 
 from nnpm.errors import AlreadyExists, DataLoss, InvalidArgument, NnpmError, NotFound, Unavailable
 from nnpm_artifact.disk import check_space, disk_errors, disk_full
@@ -24,6 +27,8 @@ _RETRIES = urllib3.Retry(
     total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None, raise_on_status=False
 )
 """A dead server is said to be dead within seconds, before the callers' deadlines; a hiccup is not noticed."""
+_CHECKSUM = "x-amz-checksum-crc32"
+_UNSIGNED = "UNSIGNED-PAYLOAD"
 _ABSENT = frozenset({"NoSuchKey", "NoSuchObject"})
 _FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded"})
 
@@ -76,6 +81,7 @@ class S3Store:
         self._bucket = bucket
         self._signer = signer
         self._staging = staging
+        self._credentials = Credentials(access_key, secret_key)
         # blocksize: urllib3 would send a file in pieces of 16 KiB
         self._http = urllib3.PoolManager(
             maxsize=CONNECTIONS, block=False, timeout=_TIMEOUT, retries=_RETRIES, blocksize=1 << 20
@@ -96,23 +102,44 @@ class S3Store:
     def staging(self) -> Path:
         return self._staging
 
-    def put(self, name: str, path: Path) -> None:
-        # Minio.put_object takes no headers, so the condition travels with a presigned request.
-        with _s3_errors(name):
-            url = self._client.get_presigned_url(
-                "PUT", bucket_name=self._bucket.name, object_name=self._key(name), expires=timedelta(minutes=10)
-            )
-            with path.open("rb") as file:
-                size = path.stat().st_size
-                headers = {"If-None-Match": "*", "Content-Length": str(size)}
-                answer = self._http.request("PUT", url, body=file, headers=headers, retries=_RETRIES)
+    def put(self, name: str, path: Path, crc32: int) -> bool:
+        checksum = base64.b64encode(crc32.to_bytes(4)).decode()
+        with _s3_errors(name), path.open("rb") as file:
+            size = path.stat().st_size
+            headers = {"Content-Length": str(size)}
+            url, signed = self._signed_put(name, checksum)
+            answer = self._http.request("PUT", url, body=file, headers=signed | headers, retries=_RETRIES)
         if answer.status == 200:
-            return
+            return answer.headers.get(_CHECKSUM) == checksum
         if answer.status == 412 and not _was_repeated(answer):
             raise AlreadyExists("PACK_EXISTS", f"pack {name} is there already", metadata={"pack": name})
         if answer.status == 412 and self.size(name) == size:
-            return  # an attempt before this one had arrived, its answer had not
+            return False  # an attempt before this one had arrived, its answer had not
         raise _refusal(name, answer.status, answer.data[:2000].decode(errors="replace"))
+
+    def _signed_put(self, name: str, checksum: str) -> tuple[str, dict[str, str]]:
+        """URL and headers of a PUT that overwrites nothing and whose body the store checks.
+
+        Minio.put_object takes neither the condition nor a checksum, so the request is made here.
+        """
+        url = self._bucket.endpoint + quote(f"/{self._bucket.name}/{self._key(name)}", safe="/-_.~")
+        now = datetime.now(UTC)
+        signed = sign_v4_s3(
+            method="PUT",
+            url=urlsplit(url),
+            region=self._bucket.region,
+            headers={
+                "Host": self._bucket.host,
+                "If-None-Match": "*",
+                "x-amz-content-sha256": _UNSIGNED,
+                "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"),
+                _CHECKSUM: checksum,
+            },
+            credentials=self._credentials,
+            content_sha256=_UNSIGNED,
+            date=now,
+        )
+        return url, {header: str(value) for header, value in signed.items()}
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         with _s3_errors(name):

@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from nnpm.errors import AlreadyExists, DataLoss, NotFound
+from nnpm.errors import AlreadyExists, DataLoss, NotFound, Unavailable
 from nnpm_artifact.pack_store import PackStore, StoredPack
 from nnpm_artifact.packs import PackKind, new_name, read_footer, start_pack
 from support.artifact import content
@@ -20,26 +21,43 @@ def _stage(store: PackStore, data: bytes, name: str = "one") -> Path:
     return path
 
 
+def _put(store: PackStore, name: str, data: bytes, staged: str = "one") -> bool:
+    return store.put(name, _stage(store, data, staged), zlib.crc32(data))
+
+
 def test_what_is_put_can_be_read_in_any_range(pack_store: PackStore) -> None:
     pack_store.check()
     data = content(3_000_000)
-    pack_store.put("chunks/aa/one", _stage(pack_store, data))
+    _put(pack_store, "chunks/aa/one", data)
     assert pack_store.size("chunks/aa/one") == len(data)
     for offset, length in ((0, len(data)), (0, 1), (len(data) - 1, 1), (1_234_567, 654_321)):
         assert pack_store.read("chunks/aa/one", offset, length) == data[offset : offset + length]
 
 
+def test_a_put_is_confirmed(pack_store: PackStore) -> None:
+    assert _put(pack_store, "chunks/aa/one", content(100_000))
+
+
+def test_bytes_that_were_changed_on_their_way_are_never_confirmed(pack_store: PackStore) -> None:
+    path = _stage(pack_store, content(100_000, seed=1))
+    with pytest.raises(Unavailable) as caught:
+        pack_store.put("chunks/aa/one", path, zlib.crc32(content(100_000, seed=2)))
+    assert caught.value.reason == "STORE_UNAVAILABLE"
+    with pytest.raises(NotFound):
+        pack_store.size("chunks/aa/one")
+
+
 def test_a_put_leaves_the_staging_file_to_its_owner(pack_store: PackStore) -> None:
     path = _stage(pack_store, b"data")
-    pack_store.put("chunks/aa/one", path)
+    pack_store.put("chunks/aa/one", path, zlib.crc32(b"data"))
     path.unlink()
     assert pack_store.read("chunks/aa/one", 0, 4) == b"data"
 
 
 def test_a_taken_name_is_refused_and_keeps_its_bytes(pack_store: PackStore) -> None:
-    pack_store.put("chunks/aa/one", _stage(pack_store, b"first"))
+    _put(pack_store, "chunks/aa/one", b"first")
     with pytest.raises(AlreadyExists) as caught:
-        pack_store.put("chunks/aa/one", _stage(pack_store, b"second", "two"))
+        _put(pack_store, "chunks/aa/one", b"second", "two")
     assert caught.value.reason == "PACK_EXISTS"
     assert pack_store.read("chunks/aa/one", 0, 5) == b"first"
 
@@ -49,7 +67,7 @@ def test_of_many_who_race_for_a_name_one_wins(pack_store: PackStore) -> None:
 
     def put(path: Path) -> bool:
         try:
-            pack_store.put("chunks/aa/one", path)
+            pack_store.put("chunks/aa/one", path, zlib.crc32(path.read_bytes()))
         except AlreadyExists:
             return False
         return True
@@ -68,7 +86,7 @@ def test_what_is_not_there_is_not_found(pack_store: PackStore) -> None:
 
 
 def test_a_read_past_the_end_is_data_loss_never_short(pack_store: PackStore) -> None:
-    pack_store.put("chunks/aa/one", _stage(pack_store, b"12345"))
+    _put(pack_store, "chunks/aa/one", b"12345")
     for offset, length in ((0, 6), (4, 2), (5, 1), (100, 1)):
         with pytest.raises(DataLoss) as caught:
             pack_store.read("chunks/aa/one", offset, length)
@@ -76,7 +94,7 @@ def test_a_read_past_the_end_is_data_loss_never_short(pack_store: PackStore) -> 
 
 
 def test_a_deleted_pack_is_gone_and_may_be_deleted_again(pack_store: PackStore) -> None:
-    pack_store.put("chunks/aa/one", _stage(pack_store, b"12345"))
+    _put(pack_store, "chunks/aa/one", b"12345")
     pack_store.delete("chunks/aa/one")
     pack_store.delete("chunks/aa/one")
     with pytest.raises(NotFound):
@@ -87,8 +105,8 @@ def test_listing_tells_names_and_sizes_by_prefix(pack_store: PackStore) -> None:
     assert list(pack_store.list("chunks/")) == []
     for index in range(25):
         name = f"chunks/{index % 3:02x}/{index}"
-        pack_store.put(name, _stage(pack_store, bytes(index + 1), f"s{index}"))
-    pack_store.put("recipe/aa/one", _stage(pack_store, b"r", "r"))
+        _put(pack_store, name, bytes(index + 1), f"s{index}")
+    _put(pack_store, "recipe/aa/one", b"r", "r")
     listed = set(pack_store.list("chunks/"))
     assert listed == {StoredPack(f"chunks/{index % 3:02x}/{index}", index + 1) for index in range(25)}
     assert [pack.name for pack in pack_store.list("recipe/")] == ["recipe/aa/one"]
@@ -102,7 +120,7 @@ def test_the_footer_of_a_large_pack_reads_back(pack_store: PackStore) -> None:
         while not builder.full:
             builder.add(digest, block)
         builder.finish()
-        pack_store.put(name, builder.path)
+        assert pack_store.put(name, builder.path, builder.crc32)
     entries = read_footer(pack_store, name, pack_store.size(name)).entries
     assert len(entries) == 32
     assert pack_store.read(name, entries[-1].offset, entries[-1].stored) == block

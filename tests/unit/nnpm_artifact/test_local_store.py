@@ -1,5 +1,6 @@
 """What is particular to the local store; the promise that it shares with the S3 stores is tested in integration."""
 
+import zlib
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def test_staging_is_emptied_and_packs_stay_when_it_is_opened(tmp_path: Path) -> 
     store = LocalStore(tmp_path)
     left = store.staging / "left-by-a-crash"
     left.write_bytes(b"data")
-    store.put("chunks/aa/one", left)
+    store.put("chunks/aa/one", left, zlib.crc32(b"data"))
     store.close()
     store = LocalStore(tmp_path)
     assert list(store.staging.iterdir()) == []

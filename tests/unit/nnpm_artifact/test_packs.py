@@ -39,7 +39,7 @@ def _put(store: LocalStore, contents: list[bytes], namespace: str = "acme") -> s
     name = new_name(PackKind.CHUNKS)
     with closing(start_pack(store.staging, PackKind.CHUNKS, namespace, 1234)) as builder:
         _fill(builder, contents)
-        store.put(name, builder.path)
+        store.put(name, builder.path, builder.crc32)
         assert store.size(name) == builder.size
     return name
 

@@ -43,7 +43,7 @@ def test_a_server_that_is_not_there_is_unavailable_within_seconds(tmp_path: Path
     begun = time.monotonic()
     for act in (
         store.check,
-        lambda: store.put("chunks/aa/one", path),
+        lambda: store.put("chunks/aa/one", path, 0),
         lambda: store.read("chunks/aa/one", 0, 1),
         lambda: store.size("chunks/aa/one"),
         lambda: store.delete("chunks/aa/one"),

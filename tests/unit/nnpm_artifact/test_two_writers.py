@@ -28,13 +28,11 @@ class SlowStore(StumblingStore):
         self.inside = threading.Event()
         self.go_on = threading.Event()
 
-    def put(self, name: str, path: Path) -> None:
-        if self._stored_first:
-            super().put(name, path)
+    def put(self, name: str, path: Path, crc32: int) -> bool:
+        confirmed = self._stored_first and super().put(name, path, crc32)
         self.inside.set()
         assert self.go_on.wait(30)
-        if not self._stored_first:
-            super().put(name, path)
+        return confirmed or super().put(name, path, crc32)
 
     def close(self) -> None:
         """The store is the other's to close."""
