@@ -7,6 +7,7 @@ that nobody has to send it again.
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -27,6 +28,7 @@ from nnpm_artifact.uploads import Uploads, check_chunks
 
 MAX_MESSAGE_BYTES = 4 << 20
 """Chunks that may come together in one message."""
+_TURN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,18 @@ class Intakes:
         self.flushes = flushes
         self.arrivals = arrivals
         self.threads = threads
+        self._latest: dict[str, Intake] = {}
 
     def open(self, lease: Lease) -> "Intake":
         """An intake for a stream of `lease`, which was renewed just now."""
-        return Intake(self, lease)
+        before = self._latest.get(lease.upload_id)
+        intake = self._latest[lease.upload_id] = Intake(self, lease, before.received if before else None)
+        return intake
+
+    def close(self, intake: "Intake") -> None:
+        """Its stream is over."""
+        if self._latest.get(intake.upload_id) is intake:
+            del self._latest[intake.upload_id]
 
 
 class Intake:
@@ -78,10 +88,13 @@ class Intake:
     written, the pack before is stored.
     """
 
-    def __init__(self, parts: Intakes, lease: Lease) -> None:
+    def __init__(self, parts: Intakes, lease: Lease, before: asyncio.Event | None) -> None:
+        self.upload_id = lease.upload_id
+        self.received = asyncio.Event()
+        """Set once no more chunks come."""
         self._parts = parts
         self._lease = lease
-        self._follower = parts.arrivals.follow(lease.upload_id)
+        self._before = before
         self._builder: PackBuilder | None = None
         self._building: set[bytes] = set()
         self._adding: asyncio.Future[None] | None = None
@@ -96,6 +109,8 @@ class Intake:
         Raises InvalidArgument CHUNK_DIGEST_MISMATCH; ResourceExhausted DISK_FULL; what storing the pack before raised.
         """
         _check(brought)
+        if any(one.place is not None for one in brought):
+            await self._turn()
         fresh: dict[bytes, Brought] = {}
         for one in brought:
             if not self._has(one.digest):
@@ -111,15 +126,18 @@ class Intake:
 
     async def finish(self) -> Stored:
         """Return once all is durable."""
-        await self._added()
+        try:
+            await self._added()
+        finally:
+            self.received.set()
+            self._parts.close(self)
         await self._store_pack()
         await self._flushed()
-        await self._parts.threads.run(self._follower.catch_up)
         return Stored(self._chunks, self._bytes)
 
     async def abandon(self) -> None:
         """Store what has arrived whole, for a stream that broke; errors are only logged, there is nobody to tell."""
-        last = self._parts.flushes.start(self._lease.upload_id, self._save())
+        last = self._parts.flushes.start(self.upload_id, self._save())
         await asyncio.wait([last])
 
     async def _save(self) -> None:
@@ -132,6 +150,18 @@ class Intake:
             await self.finish()
         except NnpmError as error:
             log.warning("what a broken stream brought was not stored", reason=error.reason, error=error.message)
+
+    async def _turn(self) -> None:
+        """Wait, not for long, until the stream that was opened before has brought all of its chunks.
+
+        A publisher begins a stream when it has sent the one before, of which a few messages may still be waiting here.
+        """
+        if self._before is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TURN_S):
+                await self._before.wait()
+        self._before = None
 
     def _has(self, digest: bytes) -> bool:
         """Whether this stream brought it already, and the index does not know yet."""
@@ -157,7 +187,7 @@ class Intake:
         self._parts.ledger.add(builder, {digest: one.data for digest, one in fresh.items()})
         for digest, one in fresh.items():
             if one.place is not None:
-                self._follower.take(one.place, Chunk(digest, len(one.data)), one.data)
+                self._parts.arrivals.take(self.upload_id, one.place, Chunk(digest, len(one.data)), one.data)
 
     async def _added(self) -> None:
         """Wait until the last message is in the pack."""
@@ -184,7 +214,7 @@ class Intake:
         builder, self._builder = self._builder, None
         self._flushing, self._building = self._building, set()
         keep = self._parts.ledger.keep(builder, self._lease.namespace_id, self._record(builder.entries))
-        self._flush = self._parts.flushes.start(self._lease.upload_id, keep)
+        self._flush = self._parts.flushes.start(self.upload_id, keep)
 
     def _drop_pack(self) -> None:
         """Give up the pack that fills, when there is no place for it."""
@@ -203,7 +233,7 @@ class Intake:
 
     def _record(self, entries: Sequence[Entry]) -> Callable[[Connection, PackRow], list[Entry]]:
         """What the transaction does that makes a pack of this stream visible."""
-        uploads, upload_id = self._parts.uploads, self._lease.upload_id
+        uploads, upload_id = self._parts.uploads, self.upload_id
 
         def record(connection: Connection, pack: PackRow) -> list[Entry]:
             uploads.renew_in(connection, upload_id)
