@@ -84,8 +84,8 @@ class Intakes:
 class Intake:
     """The chunks of one stream. `take` them, then `finish`; or `abandon` when the stream broke.
 
-    Three things go on at once, each at most one message or pack deep: a message arrives, the one before is hashed and
-    written, the pack before is stored.
+    Four things go on at once, each at most one message or pack deep: a message arrives, the one before is verified and
+    written, the one before that goes into the hash of its file, the pack before is stored.
     """
 
     def __init__(self, parts: Intakes, lease: Lease, before: asyncio.Event | None) -> None:
@@ -97,7 +97,8 @@ class Intake:
         self._before = before
         self._builder: PackBuilder | None = None
         self._building: set[bytes] = set()
-        self._adding: asyncio.Future[None] | None = None
+        self._adding: asyncio.Future[list[Brought]] | None = None
+        self._hashing: asyncio.Future[None] | None = None
         self._flush: asyncio.Task[list[Entry]] | None = None
         self._flushing: set[bytes] = set()
         self._chunks = 0
@@ -128,6 +129,7 @@ class Intake:
         """Return once all is durable."""
         try:
             await self._added()
+            await self._hashed()
         finally:
             self.received.set()
             self._parts.close(self)
@@ -181,26 +183,38 @@ class Intake:
         self._building.update(fresh)
         self._adding = self._parts.threads.start(self._verify_and_add, self._builder, fresh)
 
-    def _verify_and_add(self, builder: PackBuilder, fresh: dict[bytes, Brought]) -> None:
+    def _verify_and_add(self, builder: PackBuilder, fresh: dict[bytes, Brought]) -> list[Brought]:
         for one in fresh.values():
             _verify(one)
         self._parts.ledger.add(builder, {digest: one.data for digest, one in fresh.items()})
-        for digest, one in fresh.items():
+        return list(fresh.values())
+
+    def _hash(self, added: Sequence[Brought]) -> None:
+        for one in added:
             if one.place is not None:
-                self._parts.arrivals.take(self.upload_id, one.place, Chunk(digest, len(one.data)), one.data)
+                self._parts.arrivals.take(self.upload_id, one.place, Chunk(one.digest, len(one.data)), one.data)
 
     async def _added(self) -> None:
-        """Wait until the last message is in the pack."""
+        """Wait until the last message is in the pack; begin to hash what it has of files."""
         if self._adding is None:
             return
         adding = self._adding
         await asyncio.wait([adding])  # a cancelled call leaves it running, for `abandon` to wait for
         self._adding = None
         try:
-            adding.result()
+            added = adding.result()
         except (ResourceExhausted, Unavailable):
             self._drop_pack()
             raise
+        await self._hashed()
+        self._hashing = self._parts.threads.start(self._hash, added)
+
+    async def _hashed(self) -> None:
+        """Wait until what was added is hashed."""
+        if self._hashing is not None:
+            await asyncio.wait([self._hashing])
+            self._hashing.result()
+            self._hashing = None
 
     async def _store_pack(self) -> None:
         """Begin to store the pack that was filled, once the one before is stored: two at most are on this disk."""
