@@ -204,11 +204,9 @@ def _within(claim: Claim, size: int) -> int:
 
 
 def _staged(builder: PackBuilder) -> Iterator[Part]:
-    """The parts that a recipe pack holds so far, from its staging file."""
-    with builder.path.open("rb") as file:
-        for entry in builder.entries:
-            file.seek(entry.offset)
-            yield Part.decode(file.read(entry.stored))
+    """The parts that a recipe pack holds so far."""
+    for entry in builder.entries:
+        yield Part.decode(builder.staged.read_at(entry.offset, entry.stored))
 
 
 def _check_held(chunks: Sequence[Chunk], held: Mapping[bytes, Location]) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from nnpm.errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, Unavailable
 from nnpm_artifact.disk import check_space, disk_errors
 from nnpm_artifact.pack_store import StoredPack
+from nnpm_artifact.staged import Staged, StagedFile, stage_file
 
 _SUFFIX = ".pack"
-_BLOCK_BYTES = 1 << 20
 
 
 class LocalStore:
@@ -36,12 +36,16 @@ class LocalStore:
     def staging(self) -> Path:
         return self._staging
 
-    def put(self, name: str, path: Path, crc32: int) -> bool:
-        target = self._path(name)
+    def stage(self, limit: int | None) -> StagedFile:
+        return stage_file(self._staging)
+
+    def put(self, name: str, staged: Staged) -> bool:
+        assert isinstance(staged, StagedFile)  # noqa: S101 -- see `stage`
+        path, target = staged.path, self._path(name)
         with disk_errors(target):
             self._make_folder(target.parent)
             _sync(path)
-            if _crc32(path) != crc32:
+            if _crc32(staged) != staged.crc32:
                 raise _refused(name)
             try:
                 os.link(path, target)
@@ -138,11 +142,10 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _crc32(path: Path) -> int:
+def _crc32(staged: Staged) -> int:
     checksum = 0
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(_BLOCK_BYTES):
-            checksum = zlib.crc32(block, checksum)
+    for block in staged:
+        checksum = zlib.crc32(block, checksum)
     return checksum
 
 

@@ -23,7 +23,7 @@ from nnpm.telemetry.logs import get_logger
 from nnpm_artifact.clock import Clock
 from nnpm_artifact.flushes import Flushes
 from nnpm_artifact.pack_store import PackStore
-from nnpm_artifact.packs import Footer, PackBuilder, PackKind, new_name, read_footer, start_pack, stored_bytes
+from nnpm_artifact.packs import MOST_BYTES, Footer, PackBuilder, PackKind, new_name, read_footer, stored_bytes
 from nnpm_artifact.store import chunk_rows, pack_rows, writer_rows
 from nnpm_artifact.store.pack_rows import PackRow
 from nnpm_artifact.store.schema import PackState
@@ -66,7 +66,13 @@ class PackLedger:
 
     def start(self, kind: PackKind, namespace: str) -> PackBuilder:
         """A builder for a new pack; its user closes it, or lets `keep` do so. Raises ResourceExhausted DISK_FULL."""
-        return start_pack(self._store.staging, kind, namespace, self._clock())
+        limit = MOST_BYTES if kind is PackKind.CHUNKS else None
+        staged = self._store.stage(limit)
+        try:
+            return PackBuilder(staged, kind, namespace, self._clock())
+        except BaseException:
+            staged.close()
+            raise
 
     def add(self, builder: PackBuilder, entries: Mapping[bytes, bytes]) -> None:
         """Add entries (digest -> raw bytes, verified). Blocks. Raises ResourceExhausted DISK_FULL."""
@@ -87,7 +93,7 @@ class PackLedger:
             await self._threads.run(builder.finish)
             pack = await self._begin(builder, namespace_id)
             try:
-                if await self._threads.run(self._store.put, pack.name, builder.path, builder.crc32):
+                if await self._threads.run(self._store.put, pack.name, builder.staged):
                     self._remember(pack.name)
                 return await self._database.write(_make_visible, pack, record)
             except NnpmError:

@@ -15,25 +15,23 @@ need not touch a byte that is stored today.
 """
 
 import hashlib
-import os
 import secrets
 import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from io import FileIO
-from pathlib import Path
 
 from nnpm.errors import DataLoss, FailedPrecondition
-from nnpm_artifact.disk import disk_errors
 from nnpm_artifact.pack_store import PackStore
+from nnpm_artifact.staged import Staged
 
 VERSION = 1
 TARGET_BYTES = 32 << 20
 """A pack is closed when its entries reach this; one object each is what a bucket is fast at."""
 MAX_ENTRIES = 16_384
 """A pack of very small chunks is closed earlier, so that its footer stays small."""
+MOST_BYTES = TARGET_BYTES + (8 << 20)
+"""A pack of chunks, with the message that fills it and its footer."""
 
 _HEADER = struct.Struct("<8sI4x")
 _FOOTER = struct.Struct("<BQH")
@@ -42,8 +40,6 @@ _ENTRY = struct.Struct("<32sQIIB16s12s")
 _TRAILER = struct.Struct("<I32sI8s")
 _MAGIC, _END_MAGIC = b"NNPMPACK", b"NNPMFOOT"
 _TAIL_BYTES = 256 << 10
-_BLOCKS_AT_ONCE = 1024
-"""What Linux takes in one write."""
 _NO_CODEC, _NO_KEY, _NO_NONCE = 0, bytes(16), bytes(12)
 
 
@@ -92,19 +88,20 @@ def prefix_of(kind: PackKind) -> str:
 
 
 class PackBuilder:
-    """Writes one pack into a staging file. Made by `start_pack`; `close` removes the file."""
+    """Writes one pack. `close` lets go of it."""
 
-    def __init__(self, file: FileIO, path: Path, kind: PackKind, namespace: str, created_ms: int) -> None:
-        self.path = path
+    def __init__(self, staged: Staged, kind: PackKind, namespace: str, created_ms: int) -> None:
+        """Into `staged`, which is empty and this builder's from now on. Raises ResourceExhausted DISK_FULL."""
+        self.staged = staged
         self.kind = kind
         self.namespace = namespace
         self.created_ms = created_ms
         self.entries: list[Entry] = []
-        self.crc32 = 0
-        """Of all that was written, taken on its way to the disk: a store compares it with what it got."""
-        self.size = _HEADER.size
-        self._file = file
-        self._write([_HEADER.pack(_MAGIC, VERSION)])
+        staged.write([_HEADER.pack(_MAGIC, VERSION)])
+
+    @property
+    def size(self) -> int:
+        return self.staged.size
 
     @property
     def full(self) -> bool:
@@ -117,13 +114,14 @@ class PackBuilder:
 
     def extend(self, entries: Mapping[bytes, bytes]) -> None:
         """As `add`, for many at once: digest -> data."""
-        self._write(list(entries.values()))
+        offset = self.size
+        self.staged.write(list(entries.values()))
         for digest, data in entries.items():
-            self.entries.append(Entry(digest, self.size, len(data), len(data)))
-            self.size += len(data)
+            self.entries.append(Entry(digest, offset, len(data), len(data)))
+            offset += len(data)
 
     def finish(self) -> None:
-        """Write footer and trailer; the file at `path` is a whole pack then (not yet a durable one)."""
+        """Write footer and trailer: a whole pack then (not yet a durable one)."""
         name = self.namespace.encode()
         footer = b"".join(
             (
@@ -134,37 +132,11 @@ class PackBuilder:
             )
         )
         trailer = _TRAILER.pack(len(footer), hashlib.sha256(footer).digest(), VERSION, _END_MAGIC)
-        self._write([footer, trailer])
-        self.size += len(footer) + len(trailer)
+        self.staged.write([footer, trailer])
 
     def close(self) -> None:
-        """Close and remove the staging file. Safe to call again."""
-        with disk_errors(self.path):
-            try:
-                self._file.close()
-            finally:
-                self.path.unlink(missing_ok=True)
-
-    def _write(self, blocks: Sequence[bytes]) -> None:
-        """All of the blocks, as they are: joining or buffering them would copy every byte once more."""
-        for block in blocks:
-            self.crc32 = zlib.crc32(block, self.crc32)
-        rest = [memoryview(block) for block in blocks if block]
-        with disk_errors(self.path):
-            while rest:
-                count = os.writev(self._file.fileno(), rest[:_BLOCKS_AT_ONCE])
-                while rest and count >= len(rest[0]):
-                    count -= len(rest.pop(0))
-                if count:
-                    rest[0] = rest[0][count:]
-
-
-def start_pack(staging: Path, kind: PackKind, namespace: str, created_ms: int) -> PackBuilder:
-    """Open a builder on a fresh file in `staging`; the caller closes it. Raises ResourceExhausted DISK_FULL."""
-    path = staging / f"{secrets.token_hex(16)}.pack"
-    with disk_errors(path):
-        file = path.open("xb", buffering=0)
-        return PackBuilder(file, path, kind, namespace, created_ms)
+        """Let go of the staged pack. Safe to call again."""
+        self.staged.close()
 
 
 def read_footer(store: PackStore, name: str, size: int) -> Footer:

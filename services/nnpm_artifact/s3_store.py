@@ -20,8 +20,10 @@ from nnpm.errors import AlreadyExists, DataLoss, InvalidArgument, NnpmError, Not
 from nnpm_artifact.disk import check_space, disk_errors, disk_full
 from nnpm_artifact.pack_store import StoredPack
 from nnpm_artifact.presigned import RangeSigner
+from nnpm_artifact.staged import Room, Staged, StagedMemory, stage_file
 
 CONNECTIONS = 16
+ROOM_BYTES = 128 << 20
 _TIMEOUT = urllib3.Timeout(connect=2.0, read=15.0)
 _RETRIES = urllib3.Retry(
     total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None, raise_on_status=False
@@ -70,22 +72,28 @@ class S3Store:
     """The pack store in a bucket. A put is conditional (If-None-Match), so nothing is ever overwritten."""
 
     def __init__(
-        self, bucket: Bucket, access_key: str, secret_key: str, staging: Path, signer: RangeSigner | None = None
+        self,
+        bucket: Bucket,
+        access_key: str,
+        secret_key: str,
+        staging: Path,
+        signer: RangeSigner | None = None,
+        *,
+        room_bytes: int = ROOM_BYTES,
     ) -> None:
         """Connects lazily: a server that is down now is waited for by health, not here.
 
         Args:
             staging: a folder of this process's own, emptied here.
             signer: of the URLs that readers get; None = they get none.
+            room_bytes: memory for packs on their way; those beyond are written into `staging` first.
         """
         self._bucket = bucket
         self._signer = signer
         self._staging = staging
+        self._room = Room(room_bytes)
         self._credentials = Credentials(access_key, secret_key)
-        # blocksize: urllib3 would send a file in pieces of 16 KiB
-        self._http = urllib3.PoolManager(
-            maxsize=CONNECTIONS, block=False, timeout=_TIMEOUT, retries=_RETRIES, blocksize=1 << 20
-        )
+        self._http = urllib3.PoolManager(maxsize=CONNECTIONS, block=False, timeout=_TIMEOUT, retries=_RETRIES)
         self._client = Minio(
             bucket.host,
             access_key=access_key,
@@ -102,18 +110,22 @@ class S3Store:
     def staging(self) -> Path:
         return self._staging
 
-    def put(self, name: str, path: Path, crc32: int) -> bool:
-        checksum = base64.b64encode(crc32.to_bytes(4)).decode()
-        with _s3_errors(name), path.open("rb") as file:
-            size = path.stat().st_size
-            headers = {"Content-Length": str(size)}
-            url, signed = self._signed_put(name, checksum)
-            answer = self._http.request("PUT", url, body=file, headers=signed | headers, retries=_RETRIES)
+    def stage(self, limit: int | None) -> Staged:
+        if limit is not None and self._room.take(limit):
+            return StagedMemory(self._room, limit)
+        return stage_file(self._staging)
+
+    def put(self, name: str, staged: Staged) -> bool:
+        checksum = base64.b64encode(staged.crc32.to_bytes(4)).decode()
+        with _s3_errors(name):
+            url, headers = self._signed_put(name, checksum)
+            headers["Content-Length"] = str(staged.size)
+            answer = self._http.request("PUT", url, body=staged, headers=headers, retries=_RETRIES)
         if answer.status == 200:
             return answer.headers.get(_CHECKSUM) == checksum
         if answer.status == 412 and not _was_repeated(answer):
             raise AlreadyExists("PACK_EXISTS", f"pack {name} is there already", metadata={"pack": name})
-        if answer.status == 412 and self.size(name) == size:
+        if answer.status == 412 and self.size(name) == staged.size:
             return False  # an attempt before this one had arrived, its answer had not
         raise _refusal(name, answer.status, answer.data[:2000].decode(errors="replace"))
 

@@ -25,6 +25,7 @@ from nnpm_artifact.reading import ChunkReader
 from nnpm_artifact.recipes import Chunk
 from nnpm_artifact.recovery import Recovery
 from nnpm_artifact.references import Reference, References
+from nnpm_artifact.staged import Staged
 from nnpm_artifact.store.file_rows import FileRow
 from nnpm_artifact.threads import Threads
 from nnpm_artifact.uploads import Uploads
@@ -94,9 +95,12 @@ class StumblingStore:
     def staging(self) -> Path:
         return self._store.staging
 
-    def put(self, name: str, path: Path, crc32: int) -> bool:
+    def stage(self, limit: int | None) -> Staged:
+        return self._store.stage(limit)
+
+    def put(self, name: str, staged: Staged) -> bool:
         self._stumble("put")
-        return self._store.put(name, path, crc32) and self.confirms
+        return self._store.put(name, staged) and self.confirms
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         self._stumble("read")

@@ -26,8 +26,10 @@ from nnpm.package.digest import format_digest, parse_digest
 if TYPE_CHECKING:
     from nnpm.api.artifact.v1.artifact_pb2_grpc import ArtifactServiceAsyncStub
 
-WINDOW = 8192
-"""Chunks a question may ask about: half a GiB or so."""
+WINDOW = 32_768
+"""Chunks that are asked about, then sent: two GiB or so. Between windows nothing travels for a moment."""
+_ASKED = 8192
+"""Chunks that one question may name."""
 _MESSAGE_BYTES = 2 << 20
 _STREAM_BYTES = 64 << 20
 """What one call sends: a refusal (a full disk) is heard at its end, and what it stored is durable then."""
@@ -140,12 +142,14 @@ class Upload:
                 await patience.wait(fault)
 
     async def _missing(self, pieces: Sequence[_Piece]) -> list[_Piece]:
-        request = artifact_pb2.FindMissingChunksRequest(
-            upload_id=self._id,
-            chunks=[artifact_pb2.Chunk(digest=piece.chunk.digest, size=piece.chunk.length) for piece in pieces],
-        )
-        answer = await self._stub.FindMissingChunks(request)
-        return [piece for index, piece in enumerate(pieces) if answer.missing[index >> 3] >> (index & 7) & 1]
+        missing: list[_Piece] = []
+        for start in range(0, len(pieces), _ASKED):
+            asked = pieces[start : start + _ASKED]
+            chunks = [artifact_pb2.Chunk(digest=piece.chunk.digest, size=piece.chunk.length) for piece in asked]
+            request = artifact_pb2.FindMissingChunksRequest(upload_id=self._id, chunks=chunks)
+            answer = await self._stub.FindMissingChunks(request)
+            missing += [piece for index, piece in enumerate(asked) if answer.missing[index >> 3] >> (index & 7) & 1]
+        return missing
 
     async def _send_all(self, parts: Iterator[list[_Piece]]) -> None:
         """Sends the parts in calls of their own, two at a time: one that sends and one that is being made durable."""

@@ -11,6 +11,7 @@ from nnpm.errors import Unavailable
 from nnpm_artifact.local_store import LocalStore
 from nnpm_artifact.pack_ledger import SEAT_LEASE_MS
 from nnpm_artifact.pack_store import PackStore
+from nnpm_artifact.staged import Staged
 from nnpm_artifact.store import pack_rows
 from nnpm_artifact.store.schema import PackState
 from support.artifact import ArtifactRooms, ManualClock, StumblingStore, content, cut, digest
@@ -28,11 +29,11 @@ class SlowStore(StumblingStore):
         self.inside = threading.Event()
         self.go_on = threading.Event()
 
-    def put(self, name: str, path: Path, crc32: int) -> bool:
-        confirmed = self._stored_first and super().put(name, path, crc32)
+    def put(self, name: str, staged: Staged) -> bool:
+        confirmed = self._stored_first and super().put(name, staged)
         self.inside.set()
         assert self.go_on.wait(30)
-        return confirmed or super().put(name, path, crc32)
+        return confirmed or super().put(name, staged)
 
     def close(self) -> None:
         """The store is the other's to close."""
