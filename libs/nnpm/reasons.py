@@ -169,7 +169,6 @@ REASONS: Mapping[str, str] = {
     "UNSUPPORTED_OPSET": "The model's operator set is newer than the workers' runtime.",
     "UPLOAD_CHANGED": "A file changed while it was read for the upload.",
     "UPLOAD_EXPIRED": "An upload's lease ran out before its commit.",
-    "UPLOAD_INCOMPLETE": "The artifact service lacks chunks that were sent to it.",
     "UPLOAD_NOT_FOUND": "There is no such upload, or it was given back.",
     "VALUE_NOT_STORABLE": "A text holds a NUL character, or a number is too large for the database.",
     "VERSION_NOT_FOUND": "The package has no such version.",

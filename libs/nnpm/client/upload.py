@@ -31,7 +31,7 @@ WINDOW = 32_768
 _ASKED = 8192
 """Chunks that one question may name."""
 _MESSAGE_BYTES = 2 << 20
-_STREAM_BYTES = 64 << 20
+_STREAM_BYTES = 256 << 20
 """What one call sends: a refusal (a full disk) is heard at its end, and what it stored is durable then."""
 _RECIPE_PART = 8192
 _SLOWEST = 256 * 1024
@@ -128,18 +128,16 @@ class Upload:
         while True:
             try:
                 missing = await self._missing(missing)
-                if not missing:
-                    self._advance(before + size)
-                    return
                 unsent, last = _length(missing), unsent
                 self._advance(before + size - unsent)
                 if unsent < last:
                     patience.renew()
-                else:
-                    await patience.wait(_incomplete(unsent))
                 await self._send_all(_groups(missing, _STREAM_BYTES))
             except Unavailable as fault:
                 await patience.wait(fault)
+            else:
+                self._advance(before + size)
+                return
 
     async def _missing(self, pieces: Sequence[_Piece]) -> list[_Piece]:
         missing: list[_Piece] = []
@@ -217,10 +215,6 @@ class Upload:
     def _advance(self, done: int) -> None:
         self._done = done
         self._on_progress(Progress("upload", min(done, self._total), self._total))
-
-
-def _incomplete(size: int) -> Unavailable:
-    return Unavailable("UPLOAD_INCOMPLETE", f"the artifact service lacks {size} bytes that were sent to it")
 
 
 def _different(pieces: Sequence[_Piece]) -> list[_Piece]:
