@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import facts, h2load, options, plots, report, roster, run, scale
+from benchmarks import facts, h2load, options, plots, report, roster, run, scale, schedulers, telemetry
 from benchmarks.load_run import LoadError
 from benchmarks.models import all_models, sources_digest
 from benchmarks.points import chosen_points
@@ -52,10 +52,9 @@ def measure(
     model_files.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="nnpm-bench-") as scratch:
         bench = Workbench(Path(scratch), model_files, all_models(), environment, load_program)
-        if asked.scale:
-            steps = scale.measure(bench, next(iter(asked.transports), ""), asked.scale, asked.seconds, _say)
-            found = {"facts": about, "scale": scale.as_json(steps)}
-            write(asked, found, scale.as_markdown(steps))
+        if asked.scale or asked.telemetry:
+            found, text = _alone(asked, bench)
+            write(asked, {"facts": about, **found}, text)
             return
         taking_part = roster.contestants(
             bench, points, peers=asked.peers, transports=asked.transports, outside=asked.outside
@@ -71,6 +70,23 @@ def measure(
     found = report.as_json(about, taking_part, results, settings)
     write(asked, found, report.as_markdown(found))
     plots.draw(found, asked.out)
+
+
+def _alone(asked: options.Options, bench: Workbench) -> tuple[dict[str, Any], str]:
+    """What is measured of the mesh alone, without peers, and the tables of it."""
+    transport = next(iter(asked.transports), "")
+    found: dict[str, Any] = {}
+    texts = []
+    if asked.scale:
+        steps = scale.measure(bench, transport, asked.scale, asked.seconds, _say)
+        growth = schedulers.measure(bench, transport, rounds=asked.rounds, seconds=asked.seconds, say=_say)
+        found |= {"scale": scale.as_json(steps), "schedulers": schedulers.as_json(growth)}
+        texts += [scale.as_markdown(steps), schedulers.as_markdown(growth)]
+    if asked.telemetry:
+        costs = telemetry.measure(bench, transport, rounds=asked.rounds, seconds=asked.seconds, say=_say)
+        found["telemetry"] = telemetry.as_json(costs)
+        texts.append(telemetry.as_markdown(costs))
+    return found, "\n".join(texts)
 
 
 def write(asked: options.Options, found: Mapping[str, Any], text: str) -> None:

@@ -16,7 +16,8 @@ use. Leave the machine alone meanwhile.
     scripts/bench                                    everything: about half an hour
     scripts/bench --quick --only tiny,mid            two models, fewer points, shorter runs
     scripts/bench --peers nnpm,in-process            only these (the first time, others take minutes to install)
-    scripts/bench --scale 16                         how the mesh grows with its workers
+    scripts/bench --scale 16                         how the mesh grows with its workers, and with a second scheduler
+    scripts/bench --telemetry                        what metrics and tracing cost where no call is sampled
     scripts/bench --peer triton=127.0.0.1:9001       also a server of the Open Inference Protocol that runs already,
                                                      with models of the names that --only takes
 """
@@ -35,6 +36,7 @@ class Options:
     seconds: float
     json: bool
     scale: int
+    telemetry: bool
     out: Path
 
 
@@ -64,7 +66,11 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         nargs="?",
         const=64,
         default=0,
-        help="only: how a mesh's throughput grows from 1 to SLOTS workers (default 64) whose runs take 20 ms",
+        help="only: how a mesh's throughput grows from 1 to SLOTS workers (default 64) whose runs take 20 ms, and what "
+        "two schedulers carry against one",
+    )
+    parser.add_argument(
+        "--telemetry", action="store_true", help="only: a mesh with metrics and tracing beside one without, in turns"
     )
     parser.add_argument("--json", action="store_true", help="print the results as JSON instead of tables")
     parser.add_argument(
@@ -83,6 +89,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         seconds=found.seconds or (0.7 if found.quick else 2.0),
         json=found.json,
         scale=found.scale,
+        telemetry=found.telemetry,
         out=found.out,
     )
 

@@ -97,7 +97,9 @@ def _package(folder: Path) -> Path:
 
 
 def _deploy(client: nnpm.Client, replicas: int) -> None:
-    client.deploy(f"bench/{MODEL}@^1", name=MODEL, replicas=replicas, max_batch_size=1, wait=True)
+    client.deploy(
+        f"bench/{MODEL}@^1", name=MODEL, replicas=replicas, batching=nnpm.Batching(max_batch_size=1), wait=True
+    )
     until = time.monotonic() + READY_SECONDS
     while client.deployment(MODEL).ready_replicas < replicas:
         if time.monotonic() > until:

@@ -9,8 +9,8 @@ import numpy as np
 from chaos.runtime.nnpm_chaos_runtime import LETHAL, MARK, WIDTH, answer
 from nnpm.api.inference import inference_pb2 as pb
 
-MODEL, NEVER = "chaos", "chaos-never"
-"""Deployments: of the runtime that works, and of the one that never loads a model."""
+MODEL, QUICK, NEVER = "chaos", "chaos-quick", "chaos-never"
+"""Deployments: of the runtime that works, of the one whose runs are all short, of the one that never loads a model."""
 
 
 @dataclass(frozen=True, slots=True)

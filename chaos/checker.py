@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from chaos.history import Call, End, History, Trouble
+from chaos.history import Begin, Call, End, History, Trouble
 from chaos.statuses import is_documented
 
 PATIENT = 15.0
@@ -23,6 +23,12 @@ EARLY = 0.1
 """Seconds: how early a deadline may be called passed."""
 AFTERMATH = 3.0
 """Seconds after a trouble's end in which connections are still being made anew."""
+NOTICED = 0.25
+"""Seconds until a worker's death is noticed by those that are well: until then only Redis knows what it had in hand."""
+READ_AHEAD = 0.5
+"""Seconds that what was read may wait before it is begun."""
+LOSSES = frozenset({"flush-redis", "lose-tail"})
+"""Troubles in which Redis forgets what was in whose hands."""
 OF_SCHEDULERS = frozenset({"kill-scheduler", "down", "freeze-scheduler"})
 """Troubles in which calls that a scheduler holds may break."""
 
@@ -108,10 +114,13 @@ def _late_begins(history: History) -> Iterator[Violation]:
 
 
 def _poison(history: History) -> Iterator[Violation]:
-    """Who is told POISON_REQUEST has killed two workers; what is lethal kills no third."""
+    """Who is told POISON_REQUEST has killed two workers; what is lethal kills no third, but for forgotten deaths."""
     began: defaultdict[int, set[int]] = defaultdict(set)
+    forgotten: Counter[int] = Counter()
     for begin in history.begins:
         began[begin.number].add(begin.pid)
+        call = history.calls.get(begin.number)
+        forgotten[begin.number] += call is not None and call.lethal and _is_forgotten(history.troubles, call, begin)
     for call in history.calls.values():
         dead = began[call.number] & history.deaths.keys()
         poisoned = any(end.reason == "POISON_REQUEST" for end in history.ends.get(call.number, ()))
@@ -119,8 +128,18 @@ def _poison(history: History) -> Iterator[Violation]:
             yield Violation(
                 8, f"call {call.number} is called poison, and {len(dead)} of those that ran it died: {sorted(dead)}"
             )
-        if call.lethal and len(dead) > 2:
+        if call.lethal and len(dead) > 2 + forgotten[call.number]:
             yield Violation(8, f"call {call.number} killed {len(dead)} workers")
+
+
+def _is_forgotten(troubles: Sequence[Trouble], call: Call, begin: Begin) -> bool:
+    """Whether Redis lost what a worker had in hand before anybody can have noticed that it died of it."""
+    ailing = [each for each in troubles if each.target in {call.target, "redis"} and each.kind not in LOSSES]
+    return any(
+        loss.begin - begin.at - troubled(ailing, begin.at, loss.begin) <= NOTICED and loss.end >= begin.at - READ_AHEAD
+        for loss in troubles
+        if loss.kind in LOSSES
+    )
 
 
 def troubled(troubles: Iterable[Trouble], begin: float, end: float) -> float:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Protocol
 
 import grpc.aio
@@ -92,12 +92,42 @@ class OwnClient:
             async for response in self._stream(messages(), timeout=timeout):
                 number = int(response.infer_response.id or -1)
                 open_ones.discard(number)
-                if response.error_message:
-                    self._listener.ended(number, _from_text(response.error_message))
-                else:
-                    self._answered(number, response.infer_response)
+                self._streamed(number, response)
         except grpc.aio.AioRpcError as error:
             self._failed(sorted(open_ones), error)
+
+    async def partly_cancelled(
+        self, requests: Sequence[Request], doomed: Sequence[int], timeout: float, *, after: float
+    ) -> float:
+        """All of them over one ModelStreamInfer; the doomed are cancelled so many seconds later: when that was.
+
+        A request that is cancelled has no answer, unless that was under way.
+        """
+        call = self._stream(metadata=(("nnpm-stream-order", "completion"),), timeout=timeout)
+        open_ones = {request.number for request in requests}
+        at = 0.0
+        try:
+            for request in requests:
+                await call.write(request.message())
+            await asyncio.sleep(after)
+            await _cancel(call, doomed)
+            at = time.monotonic()
+            while (response := await call.read()) is not grpc.aio.EOF:
+                number = int(response.infer_response.id or -1)
+                open_ones.discard(number)
+                self._streamed(number, response)
+        except grpc.aio.AioRpcError as error:
+            self._failed(sorted(open_ones), error)
+        else:
+            for number in open_ones & set(doomed):
+                self._listener.ended(number, End(time.monotonic(), "CANCELLED", "CALL_CANCELLED"))
+        return at
+
+    def _streamed(self, number: int, response: pb.ModelStreamInferResponse) -> None:
+        if response.error_message:
+            self._listener.ended(number, _from_text(response.error_message))
+        else:
+            self._answered(number, response.infer_response)
 
     def _answered(self, number: int, response: pb.ModelInferResponse) -> None:
         self._listener.ended(number, End(time.monotonic(), "OK", "", digest_of(number, response)))
@@ -133,6 +163,15 @@ class ForeignClient:
         tensors = digest(result.as_numpy("y").tobytes())
         own = result.get_response().id == str(number)
         self._listener.ended(number, End(time.monotonic(), "OK", "", tensors if own else "of another call"))
+
+
+async def _cancel(call: Any, numbers: Iterable[int]) -> None:
+    """Cancel these, and send nothing more."""
+    for number in numbers:
+        message = pb.ModelInferRequest(model_name=MODEL)
+        message.parameters["nnpm_cancel"].string_param = str(number)
+        await call.write(message)
+    await call.done_writing()
 
 
 async def _outcome(call: Any) -> Any:

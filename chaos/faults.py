@@ -62,16 +62,19 @@ class Faults:
             case "jump-clock":
                 mesh.shims[name].jump(self._dice.uniform(-CLOCK, CLOCK))
             case "cut-worker" | "cut-scheduler":
-                mesh.to_redis[name].cut()
+                await mesh.to_redis[name].cut()
                 return self._mend(fault)
             case "slow-worker":
-                mesh.to_redis[name].slow(self._dice.uniform(*SLOW_LINK))
+                await mesh.to_redis[name].slow(self._dice.uniform(*SLOW_LINK))
+                return self._mend(fault)
+            case "cut-sessions":
+                await mesh.to_schedulers[name].cut()
                 return self._mend(fault)
             case "cut-mesh":
-                mesh.to_mesh[name].cut()
+                await mesh.to_mesh[name].cut()
                 return self._mend(fault)
             case "slow-mesh":
-                mesh.to_mesh[name].slow(self._dice.uniform(*SLOW_LINK))
+                await mesh.to_mesh[name].slow(self._dice.uniform(*SLOW_LINK))
                 return self._mend(fault)
             case "kill-redis" | "lose-tail":
                 return await self._end_redis(lose=fault.kind == "lose-tail")
@@ -94,11 +97,12 @@ class Faults:
         return thaw
 
     def _mend(self, fault: Fault) -> Callable[[], Awaitable[None]]:
-        links = self._mesh.to_mesh if fault.kind.endswith("mesh") else self._mesh.to_redis
+        links = {"mesh": self._mesh.to_mesh, "sessions": self._mesh.to_schedulers}
+        link = links.get(fault.kind.partition("-")[2], self._mesh.to_redis)[fault.target]
         broken = self._dice.random() < 0.5
 
         async def mend() -> None:
-            links[fault.target].heal(broken=broken)
+            await link.heal(broken=broken)
 
         return mend
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from chaos.calls import NEVER, Request, make
+from chaos.calls import MODEL, NEVER, QUICK, Request, make
 from chaos.clients import ForeignClient, OwnClient
 from chaos.history import Call, History
 
@@ -24,6 +24,7 @@ class Mix:
     foreign: int = 100
     cancelled: int = 50
     hasty: int = 50
+    quick: int = 150
     large: int = 10
     never: int = 5
     lethal: int = 0
@@ -32,6 +33,9 @@ class Mix:
 STREAM_LENGTH = 12
 LARGE_ROWS = 12_000
 """A request of 384 KB: its body is claimed."""
+_MOST_AT_HAND = 10_000
+_MIDDLE = 0.2
+"""Seconds after which a request that was just sent is cancelled."""
 SLOWEST = 60
 """Milliseconds that the model takes for a request at most; most take a tenth."""
 
@@ -67,16 +71,29 @@ class Load:
         self._names = list(addresses)
         self._number = first - 1
 
-    async def run(self, seconds: float, begin: float) -> None:
+    async def run(self, seconds: float, begin: float, *, rate: float = 0.0) -> None:
         """So many seconds of load, from a time on; returns when every call has ended or is lost."""
+        rate = rate or self._rate
         calls: set[asyncio.Task[None]] = set()
         sent = 0
         while (elapsed := time.monotonic() - begin) < seconds:
-            while sent < elapsed * self._rate:
+            while sent < elapsed * rate:
                 sent += 1
                 calls.add(asyncio.create_task(self._one(elapsed)))
+            if len(calls) > _MOST_AT_HAND:
+                calls = _unfinished(calls)
             await asyncio.sleep(0.005)
         await self._finish(calls)
+
+    async def saturate(self, callers: int, seconds: float) -> None:
+        """So many callers, each of which calls again as soon as it is answered, for so many seconds."""
+        until = time.monotonic() + seconds
+
+        async def caller() -> None:
+            while time.monotonic() < until:
+                await self._one(0.0)
+
+        await self._finish({asyncio.create_task(caller()) for _ in range(callers)})
 
     async def burst(self, requests: int, *, milliseconds: int, lethal_at: int = -1) -> None:
         """So many unary calls at once, by turns at every scheduler; one of them may be lethal."""
@@ -88,6 +105,19 @@ class Load:
             self._sent(request, name, "unary", 2 * PATIENCE, lethal=lethal)
             calls.add(asyncio.create_task(self._own[name].unary(request, 2 * PATIENCE)))
         await self._finish(calls, patience=2 * PATIENCE)
+
+    async def partly_cancelled(
+        self, requests: int, cancelled: int, *, milliseconds: int
+    ) -> tuple[Sequence[int], float]:
+        """So many requests at once on one stream, so many of them cancelled during the first runs: which, and when."""
+        name = self._names[0]
+        sent = [self._request(milliseconds=milliseconds) for _ in range(requests)]
+        doomed = self._dice.sample([request.number for request in sent], cancelled)
+        for request in sent:
+            kind = "cancelled" if request.number in doomed else "stream"
+            self._sent(request, name, kind, 2 * PATIENCE)
+        at = await self._own[name].partly_cancelled(sent, doomed, 2 * PATIENCE, after=_MIDDLE)
+        return doomed, at
 
     async def close(self) -> None:
         """Break all connections."""
@@ -102,8 +132,7 @@ class Load:
         for call in lost:
             call.cancel()
         await asyncio.gather(*lost, return_exceptions=True)
-        for call in ended:
-            call.result()  # a fault of this program must not pass for a call that ended
+        _unfinished(ended)
 
     async def _one(self, elapsed: float) -> None:
         dice, mix = self._dice, self._mix
@@ -112,10 +141,10 @@ class Load:
             del self._lethal[0]
             request = self._request(lethal=True)
             self._sent(request, name, "unary", PATIENCE, lethal=True)
-            await self._own[name].unary(request, PATIENCE)
+            await self._own[name].unary(request, PATIENCE, model=dice.choice((MODEL, QUICK)))
             return
         drawn = dice.randrange(1000)
-        for kind in ("streams", "foreign", "cancelled", "hasty", "large", "never"):
+        for kind in ("streams", "foreign", "cancelled", "hasty", "quick", "large", "never"):
             drawn -= getattr(mix, kind)
             if drawn < 0:
                 await getattr(self, f"_{kind}_call")(name)
@@ -149,6 +178,11 @@ class Load:
         self._sent(request, name, "unary", timeout)
         await self._own[name].unary(request, timeout)
 
+    async def _quick_call(self, name: str) -> None:
+        request = self._request()
+        self._sent(request, name, "unary", PATIENCE)
+        await self._own[name].unary(request, PATIENCE, model=QUICK)
+
     async def _large_call(self, name: str) -> None:
         request = self._request(rows=LARGE_ROWS)
         self._sent(request, name, "unary", PATIENCE)
@@ -171,3 +205,11 @@ class Load:
     ) -> None:
         expected = request.expected if answerable and not lethal else ""
         self._history.sent(Call(request.number, name, kind, time.monotonic(), timeout, expected, lethal))
+
+
+def _unfinished(calls: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
+    """Those that go on; a fault of this program must not pass for a call that ended."""
+    for call in calls:
+        if call.done():
+            call.result()
+    return {call for call in calls if not call.done()}

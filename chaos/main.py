@@ -10,12 +10,15 @@ import time
 from pathlib import Path
 from random import Random
 
-from chaos import options, plan, rest, scenarios
+from chaos import namespaces, options, plan, rest, scenarios
 from chaos.checker import judge
 from chaos.faults import Faults
 from chaos.history import History, Trouble
 from chaos.load import Load, Mix
 from chaos.mesh import Mesh, MeshError, Shape
+from chaos.namespaces import Namespaces
+from chaos.network import Network, NetworkError
+from chaos.proxies import Proxies
 from chaos.report import Verdict
 from nnpm.errors import FailedPrecondition, NnpmError
 from nnpm.mesh.redis_server import RedisServer, find_redis_server, server_version
@@ -26,6 +29,8 @@ LETHAL_EVERY = 25.0
 """Seconds between two calls that kill who runs them."""
 PRELOADED = frozenset({"jump-clock", "slow-disk"})
 """Faults that need the library of `chaos.shim`."""
+SLOWED = frozenset({"slow-worker", "slow-mesh"})
+"""Faults that need a network which can be slow."""
 
 
 def main() -> int:
@@ -36,6 +41,11 @@ def main() -> int:
             print(f"seed {seed}")
             print("\n".join(f"  {fault}" for fault in _plan(asked, seed)))
         return 0
+    if asked.network != "proxies" and not asked.target and (why := namespaces.enter()):
+        if asked.network == "namespaces":
+            print(f"scripts/chaos: {why}", file=sys.stderr)
+            return 2
+        _say(f"networks are cut and slowed by proxies, as {why}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     verdicts: list[Verdict] = []
@@ -44,7 +54,7 @@ def main() -> int:
             verdicts += _verdicts(asked, seed)
     except KeyboardInterrupt:
         sys.exit("scripts/chaos: interrupted; everything is stopped")
-    except (MeshError, NnpmError) as fault:
+    except (MeshError, NetworkError, NnpmError) as fault:
         print(f"scripts/chaos: {fault}", file=sys.stderr)
         return 2
     if asked.json:
@@ -65,12 +75,14 @@ async def _inside(asked: options.Options, seed: int, folder: Path) -> list[Verdi
     """A mesh of our own, broken by the seed's plan or by scenarios."""
     history = History()
     shape = Shape(asked.schedulers, asked.workers, _redis(asked), asked.fsync, asked.transport)
-    mesh = Mesh(shape, folder, history)
+    network = _network(asked)
+    mesh = Mesh(shape, folder, history, network)
     verdicts = []
     try:
         await mesh.start()
         before = await rest.redis_bytes(mesh)
         _say(f"{asked.schedulers} schedulers, {asked.workers} workers, {shape.redis.kind} {_dotted(shape.redis)}")
+        _say(f"networks: {network.kind}")
         if not asked.scenarios:
             faults = await _break(asked, seed, mesh, history)
             await _look_back(mesh, history, before)
@@ -78,9 +90,9 @@ async def _inside(asked: options.Options, seed: int, folder: Path) -> list[Verdi
         for name in asked.scenarios:
             await mesh.until_it_serves()
             mesh.history = history = History()
-            notes = await scenarios.play(name, mesh, history, _say)
+            notes, figures = await scenarios.play(name, mesh, history, _say, asked.minutes)
             await _look_back(mesh, history, before)
-            verdicts.append(_judged(asked, Verdict(name, history, judge(history), 1, tuple(notes)), folder))
+            verdicts.append(_judged(asked, Verdict(name, history, judge(history), 1, notes, figures), folder))
     finally:
         await mesh.stop()
     return verdicts
@@ -107,7 +119,7 @@ def _judged(asked: options.Options, verdict: Verdict, folder: Path) -> Verdict:
 async def _break(asked: options.Options, seed: int, mesh: Mesh, history: History) -> int:
     """Load and faults at the same time; how many faults."""
     dice = Random(f"load {seed}")  # noqa: S311 -- to be repeated
-    faults = [fault for fault in _plan(asked, seed) if mesh.can_preload or fault.kind not in PRELOADED]
+    faults = [fault for fault in _plan(asked, seed) if _is_possible(mesh, fault)]
     if not mesh.can_preload:
         _say("no clock jumps and no slow disks: there is no C compiler for the library that makes them")
     lethal = tuple(float(at) for at in range(5, int(asked.seconds), int(LETHAL_EVERY)))
@@ -124,11 +136,19 @@ async def _break(asked: options.Options, seed: int, mesh: Mesh, history: History
     return len(faults)
 
 
+def _is_possible(mesh: Mesh, fault: plan.Fault) -> bool:
+    if fault.kind in PRELOADED:
+        return mesh.can_preload
+    if fault.kind == "cut-sessions":
+        return bool(mesh.to_schedulers)
+    return mesh.network.can_slow or fault.kind not in SLOWED
+
+
 async def _outside(asked: options.Options, seed: int, folder: Path) -> list[Verdict]:
     """Calls of a server that somebody else runs, and breaks: what clients are told is all that there is to judge."""
     history = History()
     dice = Random(f"load {seed}")  # noqa: S311 -- to be repeated
-    load = Load({asked.target: asked.target}, history, dice, rate=asked.rate, mix=Mix(never=0))
+    load = Load({asked.target: asked.target}, history, dice, rate=asked.rate, mix=Mix(quick=0, never=0))
     try:
         await load.run(asked.seconds, time.monotonic())
     finally:
@@ -142,6 +162,10 @@ async def _outside(asked: options.Options, seed: int, folder: Path) -> list[Verd
 def _plan(asked: options.Options, seed: int) -> list[plan.Fault]:
     calm = min(CALM, asked.seconds / 5)
     return plan.draw(seed, asked.seconds - calm, schedulers=asked.schedulers, workers=asked.workers, kinds=asked.faults)
+
+
+def _network(asked: options.Options) -> Network:
+    return Namespaces() if namespaces.entered() and asked.network != "proxies" else Proxies()
 
 
 def _redis(asked: options.Options) -> RedisServer:

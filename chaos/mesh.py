@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +17,15 @@ from onnx import TensorProto, helper
 import nnpm
 from benchmarks.ports import free_port
 from chaos import shim
-from chaos.calls import MODEL, NEVER
+from chaos.calls import MODEL, NEVER, QUICK
 from chaos.history import History, Trouble
-from chaos.link import Link
 from chaos.member import Member
+from chaos.network import Link, Network
 from chaos.queue_server import QueueServer
 from chaos.runtime.nnpm_chaos_runtime import JOURNAL, WIDTH
 from nnpm.errors import NnpmError
 from nnpm.mesh.redis_server import RedisServer
 
-HOST = "127.0.0.1"
 START_SECONDS = 120.0
 RESTART_AFTER, LOOK_EVERY = 0.3, 0.1
 """Seconds until a dead process is started again, and between two looks at who is dead."""
@@ -64,10 +63,12 @@ class Mesh:
     Args:
         folder: for everything that they write.
         history: told who dies, and for how long a scheduler is down.
+        network: what lies between them.
     """
 
-    def __init__(self, shape: Shape, folder: Path, history: History) -> None:
+    def __init__(self, shape: Shape, folder: Path, history: History, network: Network) -> None:
         self.shape = shape
+        self.network = network
         self.folder = folder
         self.journals = folder / "journals"
         self.journals.mkdir(parents=True)
@@ -80,16 +81,22 @@ class Mesh:
         """Processes that were killed, or asked to stop; any other that ends does so for a fault of its own."""
         self.unasked: list[str] = []
         """Ends of processes that nobody had asked for, and no lethal call explains."""
-        first = free_port(3 + 4 * shape.schedulers)
-        self._registry, self._artifact = f"{HOST}:{first + 1}", f"{HOST}:{first + 2}"
-        self.queue = QueueServer(shape.redis, folder / "redis", first, shape.fsync, self._base("redis"))
+        self._first_port = first = free_port(3 + 4 * shape.schedulers)
         self.ports = {
             f"scheduler-{n}": Ports(*range(first + 3 + 4 * n, first + 7 + 4 * n)) for n in range(shape.schedulers)
         }
-        names = [*self.ports, *(f"worker-{n}" for n in range(shape.workers))]
-        self.to_redis = {name: Link(self.queue.address) for name in names}
-        self.to_mesh = {name: Link(f"{HOST}:{ports.mesh}") for name, ports in self.ports.items()}
-        self.members: dict[str, Member] = {"redis": self.queue}
+        self.to_redis: dict[str, Link] = {}
+        self.to_mesh: dict[str, Link] = {}
+        self.to_schedulers: dict[str, Link] = {}
+        self._queue: QueueServer | None = None
+        self.members: dict[str, Member] = {}
+
+    @property
+    def queue(self) -> QueueServer:
+        """Redis."""
+        if self._queue is None:
+            raise MeshError("the mesh was not started")
+        return self._queue
 
     @property
     def can_preload(self) -> bool:
@@ -106,17 +113,28 @@ class Mesh:
 
     def data_address(self, scheduler: str) -> str:
         """Where a scheduler takes calls."""
-        return f"{HOST}:{self.ports[scheduler].data}"
+        return f"{self.network.host(scheduler, 'front')}:{self.ports[scheduler].data}"
 
     def control_address(self, scheduler: str) -> str:
         """Where a scheduler takes deployments."""
-        return f"{HOST}:{self.ports[scheduler].control}"
+        return f"{self.network.host(scheduler, 'front')}:{self.ports[scheduler].control}"
+
+    def metrics_address(self, scheduler: str) -> str:
+        """Where a scheduler tells its figures."""
+        return f"{self.network.host(scheduler, 'front')}:{self.ports[scheduler].metrics}"
 
     async def start(self) -> None:
         """Start everything, and deploy the model on every worker. Raises MeshError."""
-        for link in (*self.to_redis.values(), *self.to_mesh.values()):
-            await link.start()
-        self._add_services()
+        workers = [f"worker-{number}" for number in range(self.shape.workers)]
+        await self.network.open(["redis", "registry", "artifact", *self.ports, *workers])
+        for name in (*self.ports, *workers):
+            self.to_redis[name] = await self.network.to_redis(name, self._first_port)
+        for name, ports in self.ports.items():
+            self.to_mesh[name] = await self.network.to_mesh(name, ports.mesh)
+        for name in workers:
+            if (link := self.network.to_schedulers(name)) is not None:
+                self.to_schedulers[name] = link
+        self._add_services(workers)
         self.queue.start()
         await self.queue.until_it_answers()
         for member in self.members.values():
@@ -140,10 +158,13 @@ class Mesh:
 
     async def _is_whole(self, client: nnpm.AsyncClient) -> bool:
         try:
-            deployment = await client.deployment(MODEL)
-            return deployment.ready_replicas == self.shape.workers and await client.ready(MODEL)
+            for model in (MODEL, QUICK):
+                deployment = await client.deployment(model)
+                if deployment.ready_replicas != self.shape.workers or not await client.ready(model):
+                    return False
         except NnpmError:
             return False
+        return True
 
     async def stop(self) -> None:
         """Kill everything."""
@@ -155,8 +176,7 @@ class Mesh:
         await asyncio.gather(*self._returns, return_exceptions=True)
         for member in reversed(list(self.members.values())):
             member.reap()
-        for link in (*self.to_redis.values(), *self.to_mesh.values()):
-            await link.close()
+        await self.network.close()
 
     def kill(self, name: str) -> None:
         """kill -9."""
@@ -174,8 +194,8 @@ class Mesh:
         """For packages and deployments, at the first scheduler."""
         first = self.schedulers[0]
         return nnpm.AsyncClient(
-            registry=self._registry,
-            artifact=self._artifact,
+            registry=self._service("registry", 1),
+            artifact=self._service("artifact", 2),
             control=self.control_address(first),
             scheduler=self.data_address(first),
         )
@@ -185,57 +205,73 @@ class Mesh:
         kept = {variable: value for variable, value in os.environ.items() if not variable.startswith("NNPM_")}
         return kept | {"OMP_NUM_THREADS": "1"} | self.shims[name].environment
 
-    def _add_services(self) -> None:
-        shared = {
-            "NNPM_REGISTRY_ADDRESS": self._registry,
-            "NNPM_ARTIFACT_ADDRESS": self._artifact,
+    def _add_services(self, workers: Sequence[str]) -> None:
+        queue_host = self.network.host("redis", "queue")
+        self.members["redis"] = self._queue = QueueServer(
+            self.shape.redis,
+            self.folder / "redis",
+            f"{queue_host}:{self._first_port}",
+            fsync=self.shape.fsync,
+            environment=self._base("redis"),
+            inside=self.network.inside("redis"),
+        )
+        registry, artifact = self._service("registry", 1), self._service("artifact", 2)
+        shared = self.network.variables | {
+            "NNPM_REGISTRY_ADDRESS": registry,
+            "NNPM_ARTIFACT_ADDRESS": artifact,
             "NNPM_TRANSPORT": self.shape.transport,
             "NNPM_LOG_FORMAT": "json",
             "PYTHONUNBUFFERED": "1",
             "GRPC_ENABLE_FORK_SUPPORT": "0",
         }
-        self._add(
-            "registry", shared, NNPM_REGISTRY_LISTEN=self._registry, NNPM_REGISTRY_DATABASE_URL=self._sql("registry")
-        )
+        self._add("registry", shared, NNPM_REGISTRY_LISTEN=registry, NNPM_REGISTRY_DATABASE_URL=self._sql("registry"))
         packs = self.folder / "packs"
         packs.mkdir()
         self._add(
             "artifact",
             shared,
-            NNPM_ARTIFACT_LISTEN=self._artifact,
+            NNPM_ARTIFACT_LISTEN=artifact,
             NNPM_ARTIFACT_DATABASE_URL=self._sql("artifact"),
             NNPM_ARTIFACT_STORE=packs.as_uri(),
         )
-        for name, ports in self.ports.items():
-            self._add(
-                name,
-                shared,
-                NNPM_REDIS_URL=f"redis://{self.to_redis[name].address}/0",
-                NNPM_SCHEDULER_LISTEN=f"{HOST}:{ports.data}",
-                NNPM_CONTROL_LISTEN=f"{HOST}:{ports.control}",
-                NNPM_MESH_LISTEN=f"{HOST}:{ports.mesh}",
-                NNPM_MESH_ADVERTISE=self.to_mesh[name].address,
-                NNPM_METRICS_LISTEN=f"{HOST}:{ports.metrics}",
-                NNPM_SCHEDULER_DATABASE_URL=self._sql("scheduler"),
-            )
-        for number in range(self.shape.workers):
-            name = f"worker-{number}"
-            self._add(
-                name,
-                shared,
-                NNPM_REDIS_URL=f"redis://{self.to_redis[name].address}/0",
-                NNPM_WORKER_NAME=name,
-                NNPM_WORKER_CACHE_DIR=str(self.folder / "cache"),
-                NNPM_WORKER_THREADS="1",
-                NNPM_WORKER_MEMORY_BYTES=str(1 << 30),
-                PYTHONPATH=os.pathsep.join(filter(None, (str(RUNTIME), os.environ.get("PYTHONPATH", "")))),
-                **{JOURNAL: str(self.journals)},
-            )
+        for name in self.ports:
+            self._add_scheduler(name, shared)
+        for name in workers:
+            self._add_worker(name, shared)
+
+    def _add_scheduler(self, name: str, shared: Mapping[str, str]) -> None:
+        self._add(
+            name,
+            shared,
+            NNPM_REDIS_URL=f"redis://{self.to_redis[name].address}/0",
+            NNPM_SCHEDULER_LISTEN=self.data_address(name),
+            NNPM_CONTROL_LISTEN=self.control_address(name),
+            NNPM_MESH_LISTEN=f"{self.network.host(name, 'mesh')}:{self.ports[name].mesh}",
+            NNPM_MESH_ADVERTISE=self.to_mesh[name].address,
+            NNPM_METRICS_LISTEN=self.metrics_address(name),
+            NNPM_SCHEDULER_DATABASE_URL=self._sql("scheduler"),
+        )
+
+    def _add_worker(self, name: str, shared: Mapping[str, str]) -> None:
+        self._add(
+            name,
+            shared,
+            NNPM_REDIS_URL=f"redis://{self.to_redis[name].address}/0",
+            NNPM_WORKER_NAME=name,
+            NNPM_WORKER_CACHE_DIR=str(self.folder / "cache"),
+            NNPM_WORKER_THREADS="1",
+            NNPM_WORKER_MEMORY_BYTES=str(1 << 30),
+            PYTHONPATH=os.pathsep.join(filter(None, (str(RUNTIME), os.environ.get("PYTHONPATH", "")))),
+            **{JOURNAL: str(self.journals)},
+        )
 
     def _add(self, name: str, shared: Mapping[str, str], **own: str) -> None:
-        module = f"nnpm_{name.partition('-')[0]}"
+        command = [*self.network.inside(name), sys.executable, "-m", f"nnpm_{name.partition('-')[0]}"]
         environment = self._base(name) | dict(shared) | own
-        self.members[name] = Member(name, [sys.executable, "-m", module], self.folder / f"{name}.log", environment)
+        self.members[name] = Member(name, command, self.folder / f"{name}.log", environment)
+
+    def _service(self, name: str, offset: int) -> str:
+        return f"{self.network.host(name, 'front')}:{self._first_port + offset}"
 
     def _sql(self, name: str) -> str:
         return f"sqlite:///{self.folder / name}.db"
@@ -254,9 +290,10 @@ class Mesh:
                     return
 
     async def _deploy_with(self, client: nnpm.AsyncClient) -> None:
-        for deployment, runtime, replicas in ((NEVER, "chaos-never", 1), (MODEL, "chaos", self.shape.workers)):
-            await client.publish(_package(self.folder / runtime, runtime))
-            await client.deploy(f"chaos/{runtime}", name=deployment, replicas=replicas, wait=deployment == MODEL)
+        everywhere = self.shape.workers
+        for deployment, replicas in ((NEVER, 1), (QUICK, everywhere), (MODEL, everywhere)):
+            await client.publish(_package(self.folder / deployment, deployment))
+            await client.deploy(f"chaos/{deployment}", name=deployment, replicas=replicas, wait=deployment != NEVER)
 
     async def _keep(self) -> None:
         """Who is dead and wanted is started again."""
@@ -289,7 +326,8 @@ class Mesh:
         while True:
             await asyncio.sleep(LOOK_EVERY)
             try:
-                _, writer = await asyncio.open_connection(HOST, self.ports[scheduler].data)
+                host, _, port = self.data_address(scheduler).rpartition(":")
+                _, writer = await asyncio.open_connection(host, int(port))
             except OSError:
                 continue
             writer.close()

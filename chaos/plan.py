@@ -26,6 +26,7 @@ KINDS = (
     Kind("jump-clock", "worker"),
     Kind("cut-worker", "worker", (0.5, 6.0)),
     Kind("slow-worker", "worker", (1.0, 5.0)),
+    Kind("cut-sessions", "worker", (0.5, 6.0)),
     Kind("kill-scheduler", "scheduler"),
     Kind("freeze-scheduler", "scheduler", (0.3, 4.0)),
     Kind("cut-scheduler", "scheduler", (0.5, 4.0)),

@@ -1,6 +1,7 @@
 """The Redis or Valkey under chaos: it keeps its data in an append-only file, whose tail can be cut off."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -14,19 +15,32 @@ LOST_BYTES = 4096
 
 
 class QueueServer(Member):
-    """Listens on loopback at `port`.
+    """The server itself.
 
     Args:
+        address: `host:port` where it listens.
         fsync: Redis's `appendfsync`.
         environment: what is preloaded, and how.
+        inside: what its command is started through.
     """
 
-    def __init__(self, server: RedisServer, folder: Path, port: int, fsync: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        server: RedisServer,
+        folder: Path,
+        address: str,
+        *,
+        fsync: str,
+        environment: dict[str, str],
+        inside: Sequence[str] = (),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        host, _, port = address.rpartition(":")
         options = {
             "port": port,
-            "bind": "127.0.0.1",
+            "bind": host,
+            "protected-mode": "no",
             "dir": folder,
             "maxmemory-policy": "noeviction",
             "appendonly": "yes",
@@ -34,10 +48,13 @@ class QueueServer(Member):
             "aof-load-truncated": "yes",
             "save": "",
         }
-        command = [server.path, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
+        command = [
+            *inside,
+            server.path,
+            *(word for name, value in options.items() for word in (f"--{name}", str(value))),
+        ]
         super().__init__("redis", command, folder / "redis.log", environment)
-        self.address = f"127.0.0.1:{port}"
-        self.url = f"redis://{self.address}/0"
+        self.url = f"redis://{address}/0"
 
     def client(self) -> Redis:
         """A connection past all links."""

@@ -1,8 +1,8 @@
 """What is said of a run: one line for a verdict, figures for programs."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from chaos.checker import Violation
@@ -17,13 +17,15 @@ class Verdict:
 
     Attributes:
         notes: what was measured, for people.
+        figures: the same for programs.
     """
 
     name: str
     history: History
     violations: Sequence[Violation]
     faults: int
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -64,5 +66,6 @@ class Verdict:
             "deaths": len(self.history.deaths),
             "ends": dict(self.counts()),
             "notes": list(self.notes),
+            "figures": {name: round(figure, 4) for name, figure in self.figures.items()},
             "violations": [{"invariant": each.invariant, "text": each.text} for each in self.violations],
         }

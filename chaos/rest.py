@@ -55,9 +55,9 @@ async def _left(mesh: Mesh, before: int) -> list[str]:
         found.append(f"Redis does not answer: {error}")
     finally:
         await client.aclose()
-    for name, ports in mesh.ports.items():
+    for name in mesh.schedulers:
         # A Session is a call, too: one with each worker.
-        held = await asyncio.to_thread(_calls_held, ports.metrics) - len(mesh.workers)
+        held = await asyncio.to_thread(_calls_held, mesh.metrics_address(name)) - len(mesh.workers)
         if held:
             found.append(f"{name} holds {held:+g} calls")
     return found
@@ -82,8 +82,8 @@ async def _in_redis(mesh: Mesh, client: Redis) -> list[str]:
     return found
 
 
-def _calls_held(port: int) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+def _calls_held(address: str) -> float:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
         for line in answer.read().decode().splitlines():
             if line.startswith(_METRIC):
                 return float(line.removeprefix(_METRIC))

@@ -34,6 +34,8 @@ class Chaos:
 
     providers: tuple[str, ...] = ("CPU",)
     pure = True
+    steady = False
+    """What a run takes stands in its rows."""
 
     def __init__(self, options: RuntimeOptions) -> None:
         del options
@@ -60,6 +62,12 @@ class Chaos:
 
     def close(self) -> None:
         """The journal stays open: a process loads models again and again."""
+
+
+class Quick(Chaos):
+    """All of its runs are short: a worker makes them where it makes everything else, on its event loop."""
+
+    steady = True
 
 
 class Never(Chaos):

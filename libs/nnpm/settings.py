@@ -88,6 +88,11 @@ class ServiceSettings(BaseSettings):
     trace_sample_ratio: float = Field(
         0.01, ge=0, le=1, description="Share of calls traced when the caller has not decided, 0 to 1."
     )
+    trace_samples_per_second: float = Field(
+        10.0,
+        gt=0,
+        description="Calls a second that a scheduler traces at most of its own accord; a ratio of 1 has no such limit.",
+    )
     metrics_listen: str = Field("", description="`host:port` of the Prometheus endpoint; empty = off.")
     insecure: bool = Field(
         False, description="Allow listen addresses other than loopback without TLS (a private network)."

@@ -22,19 +22,24 @@ from nnpm.telemetry.logs import get_logger
 from nnpm.telemetry.metrics import Metrics
 from nnpm_scheduler.control.compose import Control, open_control
 from nnpm_scheduler.dispatch.audit import Auditor
+from nnpm_scheduler.dispatch.boarding import Limits
+from nnpm_scheduler.dispatch.call import metadata_keys
 from nnpm_scheduler.dispatch.envelope import Envelope
 from nnpm_scheduler.dispatch.held import Bounds, Held
 from nnpm_scheduler.dispatch.inference import InferenceService
 from nnpm_scheduler.dispatch.inflight import InFlight
 from nnpm_scheduler.dispatch.janitor import Janitor
+from nnpm_scheduler.dispatch.ledger import Ledger
 from nnpm_scheduler.dispatch.meter import Meter
+from nnpm_scheduler.dispatch.quotas import Quotas, read_quotas
 from nnpm_scheduler.dispatch.routes import Routes
+from nnpm_scheduler.dispatch.sharing import Sharing, read_weights
 from nnpm_scheduler.dispatch.statistics import Statistics
 from nnpm_scheduler.dispatch.stream import Stream
 from nnpm_scheduler.dispatch.tracing import CallTracer
 from nnpm_scheduler.dispatch.transport_aio import AioTransport
 from nnpm_scheduler.dispatch.transport_native import NativeTransport, open_front
-from nnpm_scheduler.dispatch.turn import Dispatch, Limits
+from nnpm_scheduler.dispatch.turn import Dispatch
 from nnpm_scheduler.listeners import Listeners
 from nnpm_scheduler.settings import SchedulerSettings
 
@@ -53,14 +58,19 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
     inflight = InFlight()
     provider = _spans(settings)
     tracer = CallTracer(
-        provider.get_tracer("nnpm.dispatch") if provider else None, settings.trace_sample_ratio, SystemRandom()
+        provider.get_tracer("nnpm.dispatch") if provider else None,
+        settings.trace_sample_ratio,
+        SystemRandom(),
+        settings.trace_samples_per_second,
     )
-    limits = Limits(settings.scheduler_timeout_seconds, settings.scheduler_claim_bytes)
-    dispatch = Dispatch(routes, inflight, Meter(metrics, statistics), tracer, limits)
+    sharing = Sharing(settings.scheduler_ageing_seconds, read_weights(settings.scheduler_tenant_weights))
+    limits = Limits(settings.scheduler_timeout_seconds, settings.scheduler_claim_bytes, sharing)
+    quotas = Quotas(read_quotas(settings.scheduler_tenant_quotas), closed=settings.scheduler_quota_failure == "closed")
+    dispatch = Dispatch(routes, inflight, Meter(metrics, statistics), tracer, limits, quotas=quotas)
     envelope = Envelope(scheduler.incarnation, scheduler.address, settings.scheduler_claim_bytes)
     listing = SchedulerListing(redis, scheduler)
     stream = Stream(redis, listing, envelope.encode, dispatch)
-    transport = AioTransport(dispatch, Held(_bounds(settings)))
+    transport = AioTransport(dispatch, Held(_bounds(settings)), _keys(settings))
     front = _front(settings, scheduler.incarnation)
     async with AsyncExitStack() as closing:
         closing.push_async_callback(redis.aclose)
@@ -97,7 +107,7 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> None:
             grace=settings.shutdown_grace_seconds,
             redis=redis,
             stream=stream,
-            watching=(auditor.run, janitor.run),
+            watching=(auditor.run, janitor.run, Ledger(redis, scheduler.incarnation, quotas).run),
             control=control,
             dispatch=dispatch,
             listeners=listeners,
@@ -145,7 +155,7 @@ def _front(settings: SchedulerSettings, scheduler: str) -> "Front | None":
     if settings.transport == "grpc":
         return None
     try:
-        return open_front(scheduler, _bounds(settings), settings.max_message_bytes)
+        return open_front(scheduler, _bounds(settings), settings.max_message_bytes, _keys(settings))
     except ImportError as error:
         if settings.transport == "native":
             raise FailedPrecondition(
@@ -161,6 +171,10 @@ def _spans(settings: SchedulerSettings) -> TracerProvider | None:
     if not settings.otlp_endpoint:
         return None
     return traces.open_provider("nnpm-scheduler", settings.otlp_endpoint, ALWAYS_ON)
+
+
+def _keys(settings: SchedulerSettings) -> tuple[str, ...]:
+    return metadata_keys(settings.scheduler_priority_key, settings.scheduler_tenant_key)
 
 
 def _bounds(settings: SchedulerSettings) -> Bounds:

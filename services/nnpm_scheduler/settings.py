@@ -1,8 +1,16 @@
 """What a scheduler process can be told. Shared settings stand in `nnpm.settings`."""
 
+import re
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from nnpm.settings import ServiceSettings
+from nnpm_scheduler.dispatch.quotas import read_quotas
+from nnpm_scheduler.dispatch.sharing import read_weights
+
+METADATA_KEY = re.compile(r"(?!grpc-|trace)[0-9a-z_.-]+(?<!-bin)")
+"""Keys whose values are text that is a client's own, by gRPC's rules."""
 
 
 class SchedulerSettings(ServiceSettings):
@@ -35,6 +43,51 @@ class SchedulerSettings(ServiceSettings):
     scheduler_claim_bytes: int = Field(
         256 * 1024, ge=0, description="A body above this stays in the scheduler until its worker fetches it, bytes."
     )
+
+    scheduler_priority_key: str = Field(
+        "nnpm-priority",
+        description="Metadata key of a call's class: `high`, `normal` (as without it) or `low`.",
+    )
+    scheduler_tenant_key: str = Field(
+        "nnpm-tenant",
+        description="Metadata key of the tenant that a call is for; calls without it share one.",
+    )
+    scheduler_tenant_weights: str = Field(
+        "",
+        description="Shares of tenants where calls wait, `NAME=WEIGHT,...`; whom it does not name weighs 1.",
+    )
+    scheduler_ageing_seconds: float = Field(
+        1.0, gt=0, le=3_600, description="After so long a class that is passed over gets every tenth place, seconds."
+    )
+
+    scheduler_tenant_quotas: str = Field(
+        "",
+        description="What tenants may take, `NAME=RATE/IN_FLIGHT,...`: requests a second, and at a time; either may be "
+        "missing, and `*` is each tenant that is not named.",
+    )
+    scheduler_quota_failure: Literal["open", "closed"] = Field(
+        "open",
+        description="Without Redis each scheduler counts for itself (`open`), or refuses who has a quota (`closed`).",
+    )
+
+    @field_validator("scheduler_tenant_quotas")
+    @classmethod
+    def _quotas_are_numbers(cls, value: str) -> str:
+        read_quotas(value)
+        return value
+
+    @field_validator("scheduler_priority_key", "scheduler_tenant_key")
+    @classmethod
+    def _keys_are_keys(cls, value: str) -> str:
+        if not METADATA_KEY.fullmatch(value):
+            raise ValueError("a key is of a-z, 0-9, _, . and -, does not begin with grpc- and does not end in -bin")
+        return value
+
+    @field_validator("scheduler_tenant_weights")
+    @classmethod
+    def _weights_are_numbers(cls, value: str) -> str:
+        read_weights(value)
+        return value
 
     @field_validator("mesh_listen")
     @classmethod

@@ -22,6 +22,7 @@ from nnpm.telemetry.metrics import Metrics
 from nnpm_worker import memory
 from nnpm_worker.artifacts import Artifacts
 from nnpm_worker.cache import Cache
+from nnpm_worker.callers import open_caller
 from nnpm_worker.commands import WorkerCommands
 from nnpm_worker.deliver import Deliverer
 from nnpm_worker.hands import Hands
@@ -46,11 +47,15 @@ if TYPE_CHECKING:
 _HEALTH_SECONDS = 0.1
 _CLOSE_SECONDS = 1.0
 
+_SWITCH_SECONDS = 0.0005
+"""For so long a thread that comes back from a run may be kept waiting for the interpreter lock; 5 ms by default."""
+
 _log = get_logger("worker")
 
 
 async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
     """Run a worker until `stop` is set, then drain it."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
     incarnation = secrets.token_hex(8)
     metrics = Metrics()
     metrics.serve(settings.metrics_listen, insecure=settings.insecure)
@@ -90,6 +95,7 @@ class _Worker:
         self._watchdog = Watchdog(settings.worker_run_seconds)
         self._schedulers = Schedulers(LEASE)
         self._links = Links(redis, self._schedulers, self._mesh_channel)
+        self._caller = open_caller(settings, self._links.channel_at)
         self._serving = self._compose_serving(incarnation)
         self._reading = self._compose_reading(incarnation, redis)
         runtimes = Runtimes(settings.runtime_options)
@@ -102,13 +108,12 @@ class _Worker:
         return Serving(
             hands=self._hands,
             deliverer=Deliverer(
-                incarnation, self._links.service_at, lambda to: self._schedulers.is_gone(to.scheduler, to.address)
+                incarnation, self._caller, lambda to: self._schedulers.is_gone(to.scheduler, to.address)
             ),
             begin=self._begin,
             spans=BatchSpans(trace.get_tracer("nnpm_worker"), self._settings.worker_name),
             metrics=self._metrics,
             watchdog=self._watchdog,
-            changed=self._changed,
         )
 
     def _compose_reading(self, incarnation: str, redis: Redis) -> Reading:
@@ -139,11 +144,11 @@ class _Worker:
     def _open_session(self, address: str, service: "WorkerServiceAsyncStub") -> Session:
         return Session(address, service, self._facts, self._commands, lease=LEASE)
 
-    async def _begin(self, scheduler: str, number: int, nonce: int) -> bool:
+    async def _begin(self, scheduler: str, number: int, nonce: int, entry: bytes) -> bool:
         session = self._links.session_with(scheduler)
         if session is None:
             raise Unavailable("SERVER_UNREACHABLE", "there is no Session with the scheduler")
-        return await session.begin(number, nonce)
+        return await session.begin(number, nonce, entry)
 
     def _clock_offset_ns(self, scheduler: str) -> int | None:
         session = self._links.session_with(scheduler)
@@ -169,12 +174,13 @@ class _Worker:
             except TimeoutError:
                 _log.warning("not everything in hand could be finished; its schedulers will take it back")
                 reading.cancel()
-            await self._serving.close()
+            self._serving.close()
             with suppress(TimeoutError):  # a run that goes on holds its model; its thread ends with the process
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._models.close()
             links.cancel()
             reports.cancel()
+        self._caller.close()
         self._watchdog.close()
 
     async def _report_health(self, health: GrpcServer | None) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnpm_worker.requests import Piece
+from nnpm_worker.buffers import Buffers, is_aligned
+from nnpm_worker.requests import Kind, Piece
 from nnpm_worker.runtime import Tensors
-
-Key = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,33 +31,41 @@ def group(pieces: Iterable[Piece], plan: BatchPlan) -> list[list[Piece]]:
     fit is cut. The order of arrival is kept inside a run.
     """
     runs: list[list[Piece]] = []
-    open_runs: dict[Key, tuple[list[Piece], int]] = {}
+    open_runs: dict[Kind, tuple[list[Piece], int]] = {}
     for piece in pieces:
         rows = piece.rows if plan.joins else 0
         if not 0 < rows < plan.rows:
             runs += [[single] for single in piece.singles()]
             continue
-        key = _key(piece)
-        run, taken = open_runs.get(key, ([], plan.rows))
-        rest = piece
-        while rest.count:
+        run, taken = open_runs.get(piece.kind, ([], plan.rows))
+        rest: Piece | None = piece
+        while rest is not None:
             fits = min(rest.count, (plan.rows - taken) // rows)
             if fits == 0:
                 run, taken = [], 0
                 runs.append(run)
                 continue
-            run.append(rest if fits == rest.count else rest.cut(0, fits))
+            whole = fits == rest.count
+            run.append(rest if whole else rest.cut(0, fits))
             taken += fits * rows
-            rest = rest.cut(fits, rest.count - fits)
-        open_runs[key] = (run, taken)
+            rest = None if whole else rest.cut(fits, rest.count - fits)
+        open_runs[piece.kind] = (run, taken)
     return runs
 
 
-def join(pieces: Sequence[Piece]) -> Tensors:
-    """The inputs of one run, one request behind the other along the tensors' axis 0."""
-    if len(pieces) == 1:
-        return {name: _flat(array) for name, array in pieces[0].inputs.items()}
-    return {name: np.concatenate([_flat(piece.inputs[name]) for piece in pieces]) for name in pieces[0].inputs}
+def join(pieces: Sequence[Piece], buffers: Buffers) -> Tensors:
+    """The inputs of one run, one request behind the other along the tensors' axis 0; valid until the next `join`."""
+    return {name: _joined(name, [_flat(piece.inputs[name]) for piece in pieces], buffers) for name in pieces[0].inputs}
+
+
+def _joined(name: str, arrays: Sequence[NDArray[Any]], buffers: Buffers) -> NDArray[Any]:
+    first = arrays[0]
+    if len(arrays) == 1 and (first.dtype == object or is_aligned(first)):
+        return first
+    if first.dtype == object:
+        return np.concatenate(arrays)
+    room = buffers.take(name, first.dtype, (sum([len(array) for array in arrays]), *first.shape[1:]))
+    return np.concatenate(arrays, out=room)
 
 
 def split(outputs: Tensors, pieces: Sequence[Piece]) -> list[Tensors] | None:
@@ -78,9 +85,3 @@ def split(outputs: Tensors, pieces: Sequence[Piece]) -> list[Tensors] | None:
 def _flat(array: NDArray[Any]) -> NDArray[Any]:
     """Requests one behind the other: axes 0 and 1 become one."""
     return array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])
-
-
-def _key(piece: Piece) -> Key:
-    # Names differ, so sorting never gets as far as comparing dtypes.
-    inputs = sorted((name, array.dtype, array.shape[2:]) for name, array in piece.inputs.items())
-    return (piece.outputs, *inputs)

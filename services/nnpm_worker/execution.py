@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from nnpm.errors import Cancelled, DeadlineExceeded, Internal, NnpmError
 from nnpm_worker.batching import BatchPlan, group, join, split
+from nnpm_worker.buffers import Buffers
 from nnpm_worker.replies import ReplyWriter, Written
 from nnpm_worker.requests import Fault, Job, Piece, decode
 from nnpm_worker.runtime import Model, Tensors
@@ -50,13 +51,19 @@ class Figures:
         return sum(self.runs)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BatchResult:
-    """Every job's outcome, in no promised order. `started_ns` is on the monotonic clock."""
+    """Every job's outcome, in no promised order, and from when to when it ran, on the monotonic clock."""
 
     outcomes: list[Outcome]
     figures: Figures
     started_ns: int
+    ended_ns: int
+
+    @property
+    def seconds(self) -> float:
+        """That it took, decoding and writing replies included."""
+        return (self.ended_ns - self.started_ns) / 1e9
 
 
 class Execution:
@@ -76,11 +83,12 @@ class Execution:
         self._plan = plan
         self._writer = writer
         self._wall_clock = wall_clock
+        self._buffers = Buffers()
 
     def run(self, jobs: Sequence[Job]) -> BatchResult:
         """Bring each request to its outcome. A request's fault is its own: its neighbours are answered all the same."""
         started = time.monotonic_ns()
-        result = BatchResult([], Figures(), started)
+        result = BatchResult([], Figures(), started, started)
         pieces: list[Piece] = []
         for job in jobs:
             result.outcomes.extend([Outcome(job, offset, 1, None, _cancelled()) for offset in sorted(job.cancelled)])
@@ -96,6 +104,7 @@ class Execution:
         result.figures.compute_input_ns += time.monotonic_ns() - started
         for run in runs:
             self._run_together(run, result)
+        result.ended_ns = time.monotonic_ns()
         return result
 
     def _decode(self, job: Job) -> tuple[list[Piece], list[Fault]]:
@@ -136,11 +145,12 @@ class Execution:
 
     def _joined(self, pieces: Sequence[Piece], figures: Figures) -> tuple[RunTime, list[Tensors]] | None:
         started = time.monotonic_ns()
-        inputs = join(pieces)
+        inputs = join(pieces, self._buffers)
         figures.compute_input_ns += time.monotonic_ns() - started
         begun = self._wall_clock()
         outputs = self._infer(inputs, pieces[0].outputs, figures)
         run = RunTime(begun, self._wall_clock())
+        self._buffers.leave_to(outputs.values())
         shares = split(outputs, pieces)
         if shares is None:
             return None

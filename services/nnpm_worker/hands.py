@@ -1,7 +1,7 @@
 """What this worker has in hand: every entry that it has read and whose XACK is not answered yet."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -36,9 +36,14 @@ class Held:
     state: HeldState
 
     @property
+    def rows(self) -> int:
+        """Of all its requests, as far as they show: one for each whose layout does not tell."""
+        return sum([job.rows for job in self.jobs])
+
+    @property
     def claimed_bytes(self) -> int:
         """What has to be fetched before it can run."""
-        return sum(job.block.claim_size for job in self.jobs)
+        return sum([job.block.claim_size for job in self.jobs])
 
 
 class Hands:
@@ -48,20 +53,20 @@ class Hands:
         self._held: dict[tuple[str, StreamId], Held] = {}
         self._jobs: dict[tuple[str, int], Job] = {}
         # Ids without a body that this worker can use: only to be acknowledged.
-        self._empty: dict[str, list[StreamId]] = {}
+        self._empty: set[tuple[str, StreamId]] = set()
+        # To be acknowledged, and in no pipeline that Redis has not answered.
+        self._unsent: dict[str, list[StreamId]] = {}
         # A cancellation may come before its entry is read.
         self._early_cancels: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._held) + len(self._empty)
 
+    def __iter__(self) -> Iterator[Held]:
+        return iter(list(self._held.values()))
+
     def __contains__(self, place: tuple[str, StreamId]) -> bool:
         return place in self._held
-
-    @property
-    def at_rest(self) -> bool:
-        """Nothing is in hand but what is parked."""
-        return not self._empty and all(held.state is HeldState.PARKED for held in self._held.values())
 
     @property
     def requests(self) -> int:
@@ -80,11 +85,14 @@ class Hands:
 
     def add_empty(self, revision: str, entry_id: StreamId) -> None:
         """Take an id that has nothing to run."""
-        self._empty.setdefault(revision, []).append(entry_id)
+        self._empty.add((revision, entry_id))
+        self._unsent.setdefault(revision, []).append(entry_id)
 
     def of(self, revision: str) -> bool:
         """Whether anything of a revision is in hand."""
-        return revision in self._empty or any(held.revision == revision for held in self._held.values())
+        return any(held.revision == revision for held in self._held.values()) or any(
+            whose == revision for whose, _ in self._empty
+        )
 
     def in_state(self, state: HeldState) -> list[Held]:
         """In the order in which they came."""
@@ -110,29 +118,33 @@ class Hands:
 
     def done(self, held: Held) -> None:
         """Its Deliver was answered, or its scheduler is gone."""
+        self._let_go(held)
+        self._unsent.setdefault(held.revision, []).append(held.id)
+
+    def forget(self, held: Held) -> None:
+        """It is no longer a pending entry of this worker: somebody took it back."""
+        self._let_go(held)
+        self._held.pop((held.revision, held.id), None)
+
+    def to_acknowledge(self, revision: str) -> list[StreamId]:
+        """Ids to delete and acknowledge, given out once. They stay in hand until `acknowledged`."""
+        return self._unsent.pop(revision, [])
+
+    def acknowledge_again(self, revision: str) -> None:
+        """The connection broke: whatever was given out and not answered for is to be given out once more."""
+        unsent = [held.id for held in self._held.values() if held.state is HeldState.DONE and held.revision == revision]
+        unsent += [entry_id for whose, entry_id in self._empty if whose == revision]
+        if unsent:
+            self._unsent[revision] = unsent
+
+    def acknowledged(self, revision: str, ids: Iterable[StreamId]) -> None:
+        """Redis answered."""
+        for entry_id in ids:
+            self._held.pop((revision, entry_id), None)
+            self._empty.discard((revision, entry_id))
+
+    def _let_go(self, held: Held) -> None:
         held.state = HeldState.DONE
         for job in held.jobs:
             self._jobs.pop((held.entry.scheduler, job.block.number), None)
             job.drop()  # the entry stays until its XACK is answered
-
-    def forget(self, held: Held) -> None:
-        """It is no longer a pending entry of this worker: somebody took it back."""
-        self.done(held)
-        self._held.pop((held.revision, held.id), None)
-
-    def to_acknowledge(self) -> Mapping[str, list[StreamId]]:
-        """Ids to delete and acknowledge, by revision. They stay in hand until `acknowledged`."""
-        found = {revision: list(ids) for revision, ids in self._empty.items()}
-        for held in self.in_state(HeldState.DONE):
-            found.setdefault(held.revision, []).append(held.id)
-        return found
-
-    def acknowledged(self, acks: Mapping[str, Iterable[StreamId]]) -> None:
-        """Redis answered."""
-        for revision, ids in acks.items():
-            gone = set(ids)
-            for entry_id in gone:
-                self._held.pop((revision, entry_id), None)
-            left = [entry_id for entry_id in self._empty.pop(revision, ()) if entry_id not in gone]
-            if left:
-                self._empty[revision] = left

@@ -35,16 +35,22 @@ class Intake:
         new = [item for item in received if (item.revision, item.id) not in self._hands]
         return [held for item in new if (held := self._take(item)) is not None]
 
-    def sort_parked(self) -> None:
-        """What is parked is to be run once there is a Session, and done with once its scheduler is gone."""
+    def sort_parked(self) -> list[Held]:
+        """What is parked is to be run once there is a Session, and done with once its scheduler is gone.
+
+        Returns what is to be run.
+        """
+        back = []
         for held in self._hands.in_state(HeldState.PARKED):
             offset = self._clock_offset_ns(held.entry.scheduler)
             if offset is not None:
                 held.jobs = _jobs(held.entry, offset)
                 held.state = HeldState.WAITING
                 self._hands.add(held)
+                back.append(held)
             elif self._is_gone(held.entry.scheduler, held.entry.reply_address):
                 self._hands.done(held)
+        return back
 
     def forget_taken_back(self, revision: str, pending: Collection[bytes]) -> None:
         """What is parked and no longer pending with this worker was taken back by its scheduler."""

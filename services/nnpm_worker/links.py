@@ -35,7 +35,7 @@ class Link:
 
     session: Session
     task: asyncio.Task[None]
-    service: "WorkerServiceAsyncStub"
+    replies: grpc.aio.Channel
     channels: tuple[grpc.aio.Channel, ...]
 
 
@@ -78,12 +78,12 @@ class Links:
             return None
         return next((link.session for link in self._links.values() if link.session.scheduler == scheduler), None)
 
-    def service_at(self, address: str) -> "WorkerServiceAsyncStub":
-        """The stub for replies to an address. Raises Unavailable when there is no link."""
+    def channel_at(self, address: str) -> grpc.aio.Channel:
+        """The channel for replies to an address. Raises Unavailable when there is no link."""
         link = self._links.get(address)
         if link is None:
             raise Unavailable("SERVER_UNREACHABLE", f"there is no link with a scheduler at {address}")
-        return link.service
+        return link.replies
 
     def beat(self, in_hand: int, used_bytes: int) -> None:
         """Tell every scheduler that this worker lives."""
@@ -128,7 +128,7 @@ class Links:
         channels = self._open_channel(address), self._open_channel(address)
         session = open_session(address, WorkerServiceStub(channels[0]))
         task = asyncio.create_task(session.run(), name=f"session-{address}")
-        return Link(session, task, WorkerServiceStub(channels[1]), channels)
+        return Link(session, task, channels[1], channels)
 
     async def _close(self, addresses: Sequence[str]) -> None:
         links = [self._links.pop(address) for address in addresses]

@@ -1,4 +1,4 @@
-"""A thread of its own for each loaded model: a model is run, probed and closed by one thread, in order."""
+"""A thread of its own for each loaded model: a model is run, probed and closed by one thread at a time, in order."""
 
 import asyncio
 import threading
@@ -8,7 +8,10 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_Work = tuple[Callable[[], Any], "asyncio.Future[Any]"]
+Done = Callable[[Any, BaseException | None], None]
+"""Told what a function returned, or raised."""
+
+_Work = tuple[Callable[[], Any], Done]
 
 
 class ModelThread:
@@ -23,10 +26,23 @@ class ModelThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    def submit(self, function: Callable[[], Any], done: Done) -> None:
+        """Run it after what was given before; `done` is called on the event loop."""
+        self._work.put((function, done))
+
     async def call(self, function: Callable[[], T]) -> T:
         """What `function` returns or raises. A caller that is cancelled does not stop it."""
         future: asyncio.Future[T] = self._loop.create_future()
-        self._work.put((function, future))
+
+        def done(result: T, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        self.submit(function, done)
         return await future
 
     def close(self) -> None:
@@ -35,28 +51,12 @@ class ModelThread:
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
-            function, future = work
+            function, done = work
             try:
-                result = function()
-            except BaseException as error:  # noqa: BLE001 -- handed on to whoever awaits it
-                self._answer(future, _set_exception, error)
-            else:
-                self._answer(future, _set_result, result)
+                result, failure = function(), None
+            except BaseException as error:  # noqa: BLE001 -- handed on to whoever asked
+                result, failure = None, error
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(done, result, failure)
             # Or this frame would keep the last batch's tensors, and a closed model, alive.
-            del work, function, future
-
-    def _answer(
-        self, future: asyncio.Future[Any], setter: Callable[[asyncio.Future[Any], Any], None], what: Any
-    ) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(setter, future, what)
-
-
-def _set_result(future: asyncio.Future[Any], result: Any) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _set_exception(future: asyncio.Future[Any], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
+            del work, function, done, result, failure

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from nnpm.errors import FailedPrecondition, Internal, InvalidArgument, NnpmError, ResourceExhausted
+from nnpm_worker.buffers import aligned_room, is_aligned
 from nnpm_worker.mapped_pages import released_while_loading
+from nnpm_worker.onnx_operators import cost_is_by_shape
 from nnpm_worker.providers import usable_providers
 from nnpm_worker.runtime import RuntimeOptions, Signature, Tensors
 
 _BF16_TYPE = "tensor(bfloat16)"
 _BF16_ELEMENT = 16  # onnx.TensorProto.BFLOAT16
-_ALIGNMENT = 64  # bytes; what ONNX Runtime's own allocator gives
 _SILENT = 4  # severity: a refusal goes to the caller, not to this process's log
 
 # What ONNX Runtime raises when a node does not like its input; what else it raises is not the input's fault.
@@ -55,13 +56,13 @@ class OnnxRuntime:
             raise FailedPrecondition(
                 "MODEL_LOAD_FAILED", f"ONNX Runtime cannot load the model: {_text(error, path.parent)}"
             ) from error
-        return OnnxModel(session)
+        return OnnxModel(session, steady=cost_is_by_shape(path))
 
 
 class OnnxModel:
     """See `nnpm_worker.runtime.Model`."""
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    def __init__(self, session: ort.InferenceSession, *, steady: bool) -> None:
         self._session: ort.InferenceSession | None = session
         self._outputs = tuple(node.name for node in session.get_outputs())
         types = {node.type for node in (*session.get_inputs(), *session.get_outputs())}
@@ -70,6 +71,7 @@ class OnnxModel:
         self._run_options = ort.RunOptions()
         self._run_options.log_severity_level = _SILENT
         self.providers = tuple(session.get_providers())
+        self.steady = steady
 
     def run(self, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
         """See `nnpm_worker.runtime.Model.run`."""
@@ -138,11 +140,9 @@ def _aligned(array: NDArray[Any]) -> NDArray[Any]:
     ReduceMean...) add up in another order: the last bits would differ from those of the caller's own process, and from
     one call to the next.
     """
-    if array.ctypes.data % _ALIGNMENT == 0:
+    if is_aligned(array):
         return array
-    room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
-    aligned: NDArray[Any] = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    aligned: NDArray[Any] = aligned_room(array.nbytes).view(array.dtype).reshape(array.shape)
     aligned[...] = array
     return aligned
 

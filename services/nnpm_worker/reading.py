@@ -1,8 +1,7 @@
-"""The loop that reads Redis, and sends the heartbeats: a worker whose loop stands still is silent, and taken for dead.
+"""What is read when, and the heartbeats: a worker whose loop stands still is silent, and taken for dead.
 
-One turn: a heartbeat if it is time; XDEL, XACK of what was answered and reads for every idle replica, in one pipeline;
-runs started. With empty hands the turn ends in a blocking read of one entry; else in waiting for a run or a Deliver to
-end. (Dispatch protocol, rules 2, 5 and 6.)
+Each replica's stream is read by a `Reader` of its own; here is decided whether anything may be read at all, replicas
+come and go, and what is parked is looked after. (Dispatch protocol, rules 3 and 6.)
 """
 
 import asyncio
@@ -13,17 +12,18 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
-from nnpm.queue.groups import leave_group, make_group
 from nnpm.telemetry.logs import get_logger
+from nnpm_worker.control import Control
 from nnpm_worker.hands import Hands, HeldState
 from nnpm_worker.intake import Intake
+from nnpm_worker.reader import Reader
 from nnpm_worker.replica import Replica
-from nnpm_worker.serving import Server, Serving
-from nnpm_worker.stream import MOST_STREAMS, REDIS_ERRORS, Received, StreamConnection
+from nnpm_worker.server import Server
+from nnpm_worker.serving import Serving
 
-_RETRY_SECONDS = 0.2  # between tries to reach Redis
-_LOOK_AGAIN_SECONDS = 0.005
-_UNBLOCK_SECONDS = 0.05
+_TICK_SECONDS = 0.05
+_BUSY_TICK_SECONDS = 0.005
+"""Between two looks while something is waited for here: an empty hand, a suspect."""
 
 _log = get_logger("reading")
 
@@ -47,7 +47,7 @@ class Reading:
     """See the module.
 
     Args:
-        redis: for everything but the reading itself, which has a connection of its own.
+        redis: where the streams lie.
         consumer: this worker's incarnation.
         hands: what is in hand.
         intake: takes what was read in hand.
@@ -77,30 +77,36 @@ class Reading:
         self._voice = voice
         self._changed = changed
         self._lease = lease
+        self._control = Control(redis)
+        self._readers: dict[str, asyncio.Task[None]] = {}
+        self._alone: asyncio.Task[None] | None = None
         self._last_beat = 0.0
-        self._last_look = 0.0
-        self._turn = 0
+        self._may_read = False
         self._draining = False
         self._drained = False
         self._stopping = False
-        self.connected = False
+
+    @property
+    def connected(self) -> bool:
         """Whether Redis is in reach."""
+        return self._control.connected
 
     async def run(self) -> None:
-        """Read until `stop` was called and nothing is in hand any more."""
-        while not self._is_done():
-            try:
-                connection = await StreamConnection.open(self._redis, self._consumer)
-            except REDIS_ERRORS as error:
-                await self._without_redis(error)
-                continue
-            try:
-                await self._read(connection)
-            except REDIS_ERRORS as error:
-                await self._without_redis(error)
-            finally:
-                await connection.close()
-        self._say_drained()
+        """Look after everything until `stop` was called and nothing is in hand any more."""
+        tasks = [asyncio.create_task(self._control.run()), asyncio.create_task(self._watch_parked())]
+        try:
+            while not self._is_done():
+                self._changed.clear()
+                self._beat()
+                self._look_after_parked()
+                self._look_after_reads()
+                self._look_after_suspect()
+                self._let_leave()
+                self._say_drained()
+                await self._rest()
+            self._say_drained()
+        finally:
+            await _end([*tasks, *self._readers.values(), *filter(None, [self._alone])])
 
     def drain(self) -> None:
         """Read nothing more, and say so once nothing is in hand; heartbeats go on."""
@@ -113,17 +119,22 @@ class Reading:
         self.drain()
 
     async def join(self, replica: Replica) -> None:
-        """Make the group of a replica's revision and begin to read it; waits for Redis as long as it takes."""
+        """Begin to read a replica's stream; waits for Redis as long as it takes."""
         revision = replica.revision.id
-        while True:
-            try:
-                await make_group(self._redis, revision)
-                break
-            except REDIS_ERRORS as error:
-                _log.warning("the group cannot be made yet", revision=revision, why=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
-        self._serving.servers[revision] = Server(replica)
-        self._changed.set()
+        server = Server(replica, self._serving.see_to)
+        server.reader = Reader(
+            revision,
+            redis=self._redis,
+            consumer=self._consumer,
+            control=self._control,
+            hands=self._hands,
+            intake=self._intake,
+            came=self._serving.came,
+            wanted=lambda: server.entries_wanted if self._taking else 0,
+        )
+        self._serving.servers[revision] = server
+        self._readers[revision] = asyncio.create_task(server.reader.run(), name=f"reader-{revision}")
+        await server.reader.opened.wait()
 
     async def leave(self, revision: str) -> None:
         """Stop reading a revision; returns when nothing of it is in hand, and its group is left."""
@@ -133,148 +144,99 @@ class Reading:
         server.leaving = True
         self._changed.set()
         await server.left.wait()
-        await self._leave_group(revision)
+        await _end([self._readers.pop(revision)])
+        await server.reader.leave()
+        server.close()
 
     async def leave_all(self) -> None:
         """Leave every group; the loop has ended."""
-        for revision in list(self._serving.servers):
-            await self._leave_group(revision)
+        for server in self._serving.servers.values():
+            await server.reader.leave()
 
-    async def _leave_group(self, revision: str) -> None:
-        # A janitor will do it where Redis is away.
-        with suppress(*REDIS_ERRORS):
-            await leave_group(self._redis, revision, self._consumer)
+    @property
+    def _taking(self) -> bool:
+        return self._may_read and not self._draining and self._serving.suspect is None
 
-    def _say_drained(self) -> None:
-        if self._draining and not self._drained and not self._hands:
-            self._drained = True
-            self._voice.drained()
+    def _look_after_reads(self) -> None:
+        """What changes with time, and with the Sessions, is noticed here and not at every read."""
+        self._may_read = self._voice.may_read()
+        for server in self._serving.servers.values():
+            server.reader.check()
+            if self._taking and not server.leaving:
+                server.reader.want()
+            else:
+                server.reader.end_read()
 
-    def _is_done(self) -> bool:
-        return self._stopping and not self._hands
-
-    async def _without_redis(self, error: BaseException) -> None:
-        """What is in hand is run and delivered all the same; heartbeats go on; acknowledgements wait."""
-        if self.connected:
-            _log.warning("Redis is out of reach", why=str(error) or type(error).__name__)
-        self.connected = False
-        self._beat()
-        self._intake.sort_parked()
-        self._serving.start_runs()
-        self._let_leave()
-        await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _read(self, connection: StreamConnection) -> None:
-        await self._recover(connection)
-        self.connected = True
-        while not self._is_done():
-            self._changed.clear()
-            self._beat()
-            await self._look_after_parked(connection)
-            acks, wants = self._hands.to_acknowledge(), self._wants()
-            if acks or wants:
-                received, missing = await connection.exchange(acks, wants)
-                self._hands.acknowledged(acks)
-                await self._make_groups(missing)
-                self._accept(received)
-            self._serving.start_runs()
-            self._let_leave()
-            self._say_drained()
-            if not self._is_done() and not self._changed.is_set():
-                await self._rest(connection)
-
-    async def _rest(self, connection: StreamConnection) -> None:
-        """With empty hands wait for one entry, else for a change; never beyond the next heartbeat.
-
-        What is parked does not count: nothing is written for it. While one replica runs and another is idle, look again
-        soon: a blocking read would hold up the acknowledgements of the one that runs.
-        """
-        revisions = self._revisions_to_wait_for()
-        seconds = max(0.001, self._last_beat + self._lease / 2 - time.monotonic())
-        if not revisions or not self._hands.at_rest:
-            await self._wait_for_change(min(seconds, _LOOK_AGAIN_SECONDS) if revisions else seconds)
+    def _look_after_parked(self) -> None:
+        """Parked entries come back with their Session, or go with their scheduler."""
+        parked = self._hands.in_state(HeldState.PARKED)
+        if not parked:
             return
-        reading = asyncio.ensure_future(connection.wait(revisions, min(seconds, self._lease / 4)))
-        changing = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait((reading, changing), return_when=asyncio.FIRST_COMPLETED)
-            while not reading.done():
-                # Again and again, since it does nothing when it overtakes the read, which goes over another connection.
-                await self._redis.client_unblock(connection.client_id)
-                await asyncio.wait((reading,), timeout=_UNBLOCK_SECONDS)
-            received, missing = await reading
-        finally:
-            changing.cancel()
-            reading.cancel()
-        await self._make_groups(missing)
-        self._accept(received)
-        if not any(self._serving.servers[item.revision].replica.plan.joins for item in received):
-            self._serving.start_runs()
-        # Else the next turn first reads what was written behind the one that ended the wait.
+        self._serving.came(self._intake.sort_parked())
+        for revision in {held.revision for held in parked}:
+            self._serving.servers[revision].reader.acknowledge_soon()
 
-    async def _wait_for_change(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
+    def _look_after_suspect(self) -> None:
+        """Rule 3: one runs once everything else in hand is answered, and nothing is read meanwhile."""
+        if self._alone is not None:
+            if not self._alone.done():
+                return
+            self._alone.result()  # a fault of this code ends the worker
+            self._alone = None
+        if self._serving.suspect is not None and self._is_quiet():
+            self._alone = asyncio.create_task(self._serving.run_suspect(self._serving.suspect))
 
-    def _beat(self) -> None:
-        now = time.monotonic()
-        # A little early, so that a turn that ends just before the time does not put it off by one more.
-        if now - self._last_beat >= self._lease / 2 - 0.02:
-            self._last_beat = now
-            self._voice.beat(self._hands.requests)
-
-    def _readable(self) -> bool:
-        return not self._draining and not self._serving.suspect_is_near and self._voice.may_read()
-
-    def _wants(self) -> dict[str, int]:
-        if not self._readable():
-            return {}
-        wants = {revision: server.entries_wanted for revision, server in self._serving.servers.items()}
-        return {revision: count for revision, count in wants.items() if count}
-
-    def _revisions_to_wait_for(self) -> list[str]:
-        """At most MOST_STREAMS of what is served, others in the next turn."""
-        revisions = list(self._wants())
-        if len(revisions) <= MOST_STREAMS:
-            return revisions
-        self._turn = (self._turn + MOST_STREAMS) % len(revisions)
-        return (revisions + revisions)[self._turn : self._turn + MOST_STREAMS]
-
-    async def _make_groups(self, missing: list[str]) -> None:
-        """Redis lost a stream or its group, as in a restart with a lost tail: whoever notices makes it, from id 0."""
-        for revision in missing:
-            if revision in self._serving.servers:
-                await make_group(self._redis, revision)
-
-    async def _recover(self, connection: StreamConnection) -> None:
-        """Rule 2: a new connection begins with this consumer's own pending entries."""
-        for revision in self._serving.servers:
-            pending = await connection.pending(revision)
-            self._accept(pending)
-            self._intake.forget_taken_back(revision, {item.id for item in pending})
-
-    async def _look_after_parked(self, connection: StreamConnection) -> None:
-        """Parked entries come back, or go: with their Session, their scheduler, or their place in the pending list."""
-        if not self._hands.in_state(HeldState.PARKED):
-            return
-        self._intake.sort_parked()
-        now = time.monotonic()
-        if now - self._last_look >= self._lease:
-            self._last_look = now
-            for revision in {held.revision for held in self._hands.in_state(HeldState.PARKED)}:
-                pending = await connection.pending(revision)
-                self._intake.forget_taken_back(revision, {item.id for item in pending})
-
-    def _accept(self, received: Sequence[Received]) -> None:
-        for held in self._intake.accept(received):
-            server = self._serving.servers.get(held.revision)
-            if server is not None:
-                server.saw_entry(held.entry.requests)
+    def _is_quiet(self) -> bool:
+        others = [held.state for held in self._hands if held is not self._serving.suspect]
+        return not self._reads and HeldState.WAITING not in others and HeldState.RUNNING not in others
 
     def _let_leave(self) -> None:
         """Replicas that leave are let go once nothing of theirs is in hand."""
         for revision, server in list(self._serving.servers.items()):
-            if server.leaving and not server.busy and not self._hands.of(revision):
+            if server.leaving and not server.reader.reading and not self._hands.of(revision):
                 del self._serving.servers[revision]
                 server.left.set()
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        # A little early, so that a turn that ends just before the time does not put it off by one more.
+        if now - self._last_beat >= self._lease / 2 - _TICK_SECONDS:
+            self._last_beat = now
+            self._voice.beat(self._hands.requests)
+
+    def _say_drained(self) -> None:
+        if self._draining and not self._drained and self._at_rest:
+            self._drained = True
+            self._voice.drained()
+
+    def _is_done(self) -> bool:
+        return self._stopping and self._at_rest
+
+    @property
+    def _at_rest(self) -> bool:
+        """Nothing is in hand, and no read is outstanding that could bring something."""
+        return not self._hands and not self._reads
+
+    @property
+    def _reads(self) -> bool:
+        """Whether any read is outstanding."""
+        return any(server.reader.reading for server in self._serving.servers.values())
+
+    async def _rest(self) -> None:
+        waited_for = self._draining or self._serving.suspect or any(s.leaving for s in self._serving.servers.values())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_BUSY_TICK_SECONDS if waited_for else _TICK_SECONDS):
+                await self._changed.wait()
+
+    async def _watch_parked(self) -> None:
+        """What is parked and no longer pending with this worker was taken back by its scheduler."""
+        while True:
+            await asyncio.sleep(self._lease)
+            for revision in {held.revision for held in self._hands.in_state(HeldState.PARKED)}:
+                await self._serving.servers[revision].reader.forget_taken_back()
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

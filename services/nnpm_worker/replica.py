@@ -11,13 +11,33 @@ from nnpm_worker.batching import BatchPlan
 from nnpm_worker.execution import Execution
 from nnpm_worker.model_thread import ModelThread
 from nnpm_worker.packages import Package
+from nnpm_worker.patience import Patience
 from nnpm_worker.plugins import Runtimes
 from nnpm_worker.probe import Verdict, probe
 from nnpm_worker.replies import ReplyWriter
-from nnpm_worker.runtime import Model, SelfDescribed, Signature, Tensors
+from nnpm_worker.runtime import Model, SelfDescribed, Signature, Steady, Tensors
 from nnpm_worker.warmup import package_samples, warm_up
 
 _log = get_logger("replica")
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """What a deployment says of batches.
+
+    Attributes:
+        most_rows: largest one wanted; 0 = the worker's default, 1 = never join.
+        longest: seconds that a request may wait for company; None = as long as it pays, which is learned.
+        preferred: sizes at which a batch does not wait.
+    """
+
+    most_rows: int = 0
+    longest: float | None = None
+    preferred: tuple[int, ...] = ()
+
+    def patience(self, most: int) -> Patience:
+        """For batches of at most so many."""
+        return Patience(most, self.longest, self.preferred)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +50,7 @@ class Revision:
         version: exact; stands in every reply.
         manifest: parsed and verified.
         signature: as the registry recorded it.
-        most_rows: largest batch wanted; 0 = the worker's default, 1 = never join.
+        batching: what the deployment says of it.
     """
 
     id: str
@@ -38,7 +58,7 @@ class Revision:
     version: str
     manifest: Manifest
     signature: Signature
-    most_rows: int
+    batching: Batching
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +89,7 @@ class Replica:
         self.plan = loaded.plan
         self.memory_bytes = loaded.memory_bytes
         self.providers = loaded.model.providers
+        self.steady = isinstance(loaded.model, Steady) and loaded.model.steady
         self.thread = thread
         self.execution = Execution(loaded.model, loaded.plan, ReplyWriter(revision.version, limits.reply_bytes))
         self._model = loaded.model
@@ -127,7 +148,7 @@ def _load(revision: Revision, package: Package, runtimes: Runtimes, limits: Load
 
 
 def _verdict(revision: Revision, model: Model, samples: list[Tensors], limits: LoadLimits) -> Verdict:
-    rows = revision.most_rows or limits.rows
+    rows = revision.batching.most_rows or limits.rows
     if revision.manifest.batch_axis == "none":
         return Verdict(1, "the package forbids it")
     if rows == 1:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from nnpm.api.inference.inference_pb2 import ModelInferRequest
 from nnpm.errors import InvalidArgument, NnpmError
-from nnpm.queue.entry import Block, Layout
+from nnpm.queue.entry import Block, InputSpec, Layout
 from nnpm.tensors import raw
-from nnpm.tensors.datatypes import by_name
+from nnpm.tensors.datatypes import by_name, of_array
 from nnpm.tensors.messages import arrays, named
 from nnpm.tensors.shapes import element_count
 
@@ -49,6 +49,13 @@ class Job:
             self._fill(self.block.raw, self.block.body)
 
     @property
+    def rows(self) -> int:
+        """Of all its requests: the first input's axis 0, where there is a layout with one."""
+        layout = self.block.layout
+        shape = layout.inputs[0].shape if layout is not None and layout.inputs else ()
+        return self.block.count * max(1, shape[0] if shape else 1)
+
+    @property
     def complete(self) -> bool:
         """Whether its bytes are here."""
         return self.raw is not None or self.body is not None
@@ -79,12 +86,17 @@ class Job:
             self.raw = raws
 
 
+Kind = tuple[object, ...]
+"""What requests that run together agree in: wanted outputs, names, datatypes and inner axes of the inputs."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
     """`count` requests of a job that follow one another, from `offset` on.
 
     `inputs` hold all of them: axis 0 is the request, the others are the tensor's own. `outputs` are the names of those
-    wanted (none: all).
+    wanted (none: all). `rows` is the size of the tensors' axis 0 that all inputs of a request share, 0 when there is
+    none.
     """
 
     job: Job
@@ -93,12 +105,8 @@ class Piece:
     inputs: Mapping[str, NDArray[Any]]
     outputs: tuple[str, ...]
     model_name: str
-
-    @property
-    def rows(self) -> int:
-        """The size of the tensors' axis 0 that all inputs of a request share; 0 when there is none."""
-        sizes = {array.shape[1] if array.ndim > 1 else 0 for array in self.inputs.values()}
-        return sizes.pop() if len(sizes) == 1 else 0
+    rows: int
+    kind: Kind
 
     def cut(self, first: int, count: int) -> "Piece":
         """`count` of its requests, from the `first` on."""
@@ -157,7 +165,7 @@ def _sliced(job: Job, raws: Sequence[bytes], count: int) -> Piece:
             inputs[spec.name] = raw.decode(by_name(spec.datatype), (count, *spec.shape), data)
         except InvalidArgument as error:
             raise named(error, spec.name) from error
-    return Piece(job, 0, count, inputs, layout.outputs, layout.model_name)
+    return piece_of(job, count, inputs, layout.inputs, outputs=layout.outputs, model_name=layout.model_name)
 
 
 def _parsed(job: Job) -> Piece:
@@ -165,8 +173,27 @@ def _parsed(job: Job) -> Piece:
         request = ModelInferRequest.FromString(job.body or b"")
     except DecodeError as error:
         raise InvalidArgument("MALFORMED_REQUEST", "the request is no ModelInferRequest") from error
-    inputs = {name: array[np.newaxis] for name, array in arrays(request.inputs, request.raw_input_contents).items()}
-    return Piece(job, 0, 1, inputs, tuple(output.name for output in request.outputs), request.model_name)
+    found = arrays(request.inputs, request.raw_input_contents)
+    inputs = {name: array[np.newaxis] for name, array in found.items()}
+    specs = [InputSpec(name, of_array(array).name, array.shape) for name, array in found.items()]
+    outputs = tuple(output.name for output in request.outputs)
+    return piece_of(job, 1, inputs, specs, outputs=outputs, model_name=request.model_name)
+
+
+def piece_of(
+    job: Job,
+    count: int,
+    inputs: Mapping[str, NDArray[Any]],
+    specs: Sequence[InputSpec],
+    *,
+    outputs: tuple[str, ...],
+    model_name: str,
+) -> Piece:
+    """The first `count` requests of a job, whose inputs are as `specs` say."""
+    sizes = {spec.shape[0] if spec.shape else 0 for spec in specs}
+    rows = sizes.pop() if len(sizes) == 1 else 0
+    kind = (outputs, *sorted([(spec.name, spec.datatype, spec.shape[1:]) for spec in specs]))
+    return Piece(job, 0, count, inputs, outputs, model_name, rows, kind)
 
 
 def _cut(layout: Layout, data: bytes) -> list[bytes]:

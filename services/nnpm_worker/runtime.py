@@ -64,9 +64,9 @@ class RuntimeOptions:
 
 
 class Model(Protocol):
-    """A loaded model. `run` and `close` are called from one thread at a time, never from the event loop.
+    """A loaded model. `run` and `close` are called from one thread at a time, whichever it is.
 
-    One that knows more may also be a `SelfDescribed`.
+    One that knows more may also be a `SelfDescribed`, and one whose runs take equally long a `Steady`.
     """
 
     @property
@@ -114,6 +114,18 @@ class SelfDescribed(Protocol):
     @property
     def memory_bytes(self) -> int:
         """What it takes of the machine's memory outside this process."""
+
+
+@runtime_checkable
+class Steady(Protocol):
+    """A model that says whether equal work takes equally long; one that says nothing is taken not to be steady."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether what a run takes depends on its inputs' shapes alone, and not on what they say.
+
+        Then runs that have been found to take a fraction of a millisecond are made on the event loop.
+        """
 
 
 class PackageFiles(Protocol):

@@ -3,51 +3,24 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 
-from nnpm.errors import Internal, NnpmError
+from nnpm.errors import Internal, NnpmError, Unavailable
 from nnpm.telemetry.logs import get_logger
 from nnpm.telemetry.metrics import Metrics
 from nnpm_worker.deliver import Addressee, Deliverer
-from nnpm_worker.execution import BatchResult, Figures, Outcome, failed
+from nnpm_worker.execution import BatchResult, Execution, Figures, Outcome, failed
 from nnpm_worker.hands import Hands, Held, HeldState
-from nnpm_worker.replica import Replica
 from nnpm_worker.requests import Job
+from nnpm_worker.server import Batch, Server
 from nnpm_worker.spans import BatchSpans
 from nnpm_worker.watchdog import Watchdog
-
-_MOST_CLAIMED = 128 * 1024 * 1024
-"""Bytes of large bodies that are fetched for one batch."""
 
 _log = get_logger("serving")
 
 
-@dataclass(slots=True)
-class Server:
-    """A replica that takes requests. `requests_per_entry` is a running mean, to read about one batch at a time."""
-
-    replica: Replica
-    busy: bool = False
-    leaving: bool = False
-    requests_per_entry: float = 1.0
-    left: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def entries_wanted(self) -> int:
-        """How many entries to read now: what can be started now, and no more."""
-        if self.busy or self.leaving:
-            return 0
-        if not self.replica.plan.joins:
-            return 1
-        return max(1, round(self.replica.plan.rows / self.requests_per_entry))
-
-    def saw_entry(self, requests: int) -> None:
-        """An entry with that many requests came."""
-        self.requests_per_entry += 0.2 * (requests - self.requests_per_entry)
-
-
 class Serving:
-    """Runs what is in hand.
+    """Runs what is in hand. All methods are called on the event loop.
 
     Args:
         hands: what is in hand.
@@ -56,7 +29,6 @@ class Serving:
         spans: of sampled requests.
         metrics: of requests.
         watchdog: of runs.
-        changed: set whenever there is something new for the reading loop to do.
     """
 
     def __init__(
@@ -64,11 +36,10 @@ class Serving:
         *,
         hands: Hands,
         deliverer: Deliverer,
-        begin: Callable[[str, int, int], Awaitable[bool]],
+        begin: Callable[[str, int, int, bytes], Awaitable[bool]],
         spans: BatchSpans,
         metrics: Metrics,
         watchdog: Watchdog,
-        changed: asyncio.Event,
     ) -> None:
         self._hands = hands
         self._deliverer = deliverer
@@ -76,172 +47,186 @@ class Serving:
         self._spans = spans
         self._metrics = metrics
         self._watchdog = watchdog
-        self._changed = changed
-        self._runs: set[asyncio.Task[None]] = set()
-        self._alone = False
+        self._fetching: set[asyncio.Task[None]] = set()
+        self._closed = False
         self.servers: dict[str, Server] = {}
         """By revision."""
+        self.suspect: Held | None = None
+        """The one in hand, if there is one: then nothing more is read."""
 
-    @property
-    def suspect_is_near(self) -> bool:
-        """Whether a suspect runs or waits: nothing else is read or begun meanwhile."""
-        return self._alone or any(held.entry.suspect for held in self._hands.in_state(HeldState.WAITING))
-
-    def start_runs(self) -> None:
-        """Start every run that can be started now."""
-        waiting = self._hands.in_state(HeldState.WAITING)
-        suspect = next((held for held in waiting if held.entry.suspect), None)
-        if self._alone:
-            return
-        if suspect is not None:
-            if not self._runs:
-                self._alone = True
-                self._start(self.servers[suspect.revision], [suspect])
-            return
-        for revision, server in self.servers.items():
-            if not server.busy and (batch := self._batch(revision, server, waiting)):
-                self._start(server, batch)
-
-    async def close(self) -> None:
-        """Give up what still runs: its scheduler will see this worker gone, and take it back."""
-        runs = list(self._runs)
-        for run in runs:
-            run.cancel()
-        await asyncio.gather(*runs, return_exceptions=True)
-
-    def _batch(self, revision: str, server: Server, waiting: Sequence[Held]) -> list[Held]:
-        """The next entries of a revision: about one batch of requests, and no more claimed bytes than fit in memory."""
-        batch: list[Held] = []
-        requests = claimed = 0
-        for held in waiting:
-            if held.revision != revision:
+    def came(self, entries: Sequence[Held]) -> None:
+        """Entries were taken in hand, or are parked no longer."""
+        servers = []
+        for held in entries:
+            if held.state is not HeldState.WAITING:
                 continue
-            requests += held.entry.requests
-            claimed += held.claimed_bytes
-            if batch and (requests > server.replica.plan.rows or claimed > _MOST_CLAIMED):
-                break
-            batch.append(held)
-        return batch
+            if held.entry.suspect:
+                self._suspect_came(held)
+                continue
+            server = self.servers[held.revision]
+            server.add(held)
+            if server not in servers:
+                servers.append(server)
+        for server in servers:
+            self.see_to(server)
 
-    def _start(self, server: Server, batch: Sequence[Held]) -> None:
-        server.busy = True
-        for held in batch:
-            held.state = HeldState.RUNNING
-        run = asyncio.create_task(self._run(server, batch))
-        self._runs.add(run)
-        run.add_done_callback(self._ended)
+    def see_to(self, server: Server) -> None:
+        """Start what can be started now, and read what is wanted next."""
+        while not self._closed and (batch := server.next_batch()) is not None:
+            self._start(server, batch)
+        server.reader.want()
 
-    def _ended(self, run: asyncio.Task[None]) -> None:
-        self._runs.discard(run)
-        self._changed.set()
-        if not run.cancelled() and (error := run.exception()) is not None:
-            # Its entries stay in hand unanswered until their scheduler's deadline; that must not pass silently.
-            _log.error("a run ended by a fault of the worker's own", error=repr(error), exc_info=error)
+    def _suspect_came(self, held: Held) -> None:
+        """One is kept. Others would wait until it has run alone, and another worker can run them now."""
+        if self.suspect is None:
+            self.suspect = held
+            return
+        held.state = HeldState.RUNNING
+        error = Unavailable("NOT_BEGUN", "this worker runs another suspect, alone")
+        now = time.monotonic_ns()
+        outcomes = [outcome for job in held.jobs for outcome in failed(job, error)]
+        self._deliver(self.servers[held.revision], Batch([held], held.rows), BatchResult(outcomes, Figures(), now, now))
 
-    async def _run(self, server: Server, batch: Sequence[Held]) -> None:
-        alone = batch[0].entry.suspect
+    async def run_suspect(self, held: Held) -> None:
+        """Run it; nothing else may run, be begun, or wait for its Deliver's answer meanwhile."""
         try:
-            try:
-                result = await self._result(server, batch)
-            finally:
-                # Free before Deliver is answered, and only once: the next batch is read and run meanwhile.
-                self._free(server)
-            if result is not None:
-                self._observe(server.replica.revision.id, result)
-                await self._deliver(server.replica.revision.id, batch, result)
+            # It may have been taken back since it came.
+            if held.state is HeldState.WAITING and await self._may_begin(held):
+                await self._run_alone(held)
         finally:
-            if alone:
-                self._alone = False
-                self._changed.set()
+            self.suspect = None
 
-    async def _result(self, server: Server, batch: Sequence[Held]) -> BatchResult | None:
-        """What comes of a batch; None when it is a suspect that may not be begun."""
-        if batch[0].entry.suspect and not await self._may_begin(batch[0]):
-            return None
+    def close(self) -> None:
+        """Give up what still runs: its scheduler will see this worker gone, and take it back."""
+        self._closed = True
+        for task in self._fetching:
+            task.cancel()
+
+    async def _run_alone(self, held: Held) -> None:
+        held.state = HeldState.RUNNING
+        batch = Batch([held], held.rows)
         refused = await self._redeem(batch)
-        jobs = [job for held in batch for job in held.jobs if job not in refused]
-        result = await self._execute(server, jobs)
-        result.outcomes.extend(outcome for job, error in refused.items() for outcome in failed(job, error))
-        return result
+        answered = asyncio.Event()
+        self._run(self.servers[held.revision], batch, refused, answered.set)
+        await answered.wait()
 
-    def _free(self, server: Server) -> None:
-        server.busy = False
-        self._changed.set()
+    def _start(self, server: Server, batch: Batch) -> None:
+        for held in batch.entries:
+            held.state = HeldState.RUNNING
+        if any(not job.complete for held in batch.entries for job in held.jobs):
+            server.running += 1  # nothing else is started meanwhile, or it would overtake
+            fetching = asyncio.ensure_future(self._fetch_and_run(server, batch))
+            self._fetching.add(fetching)
+            fetching.add_done_callback(self._fetching.discard)
+        else:
+            self._run(server, batch, {})
+
+    async def _fetch_and_run(self, server: Server, batch: Batch) -> None:
+        try:
+            refused = await self._redeem(batch)
+        finally:
+            server.running -= 1
+        self._run(server, batch, refused)
+        self.see_to(server)
+
+    def _run(
+        self,
+        server: Server,
+        batch: Batch,
+        refused: dict[Job, NnpmError],
+        answered: Callable[[], None] | None = None,
+    ) -> None:
+        jobs = [job for held in batch.entries for job in held.jobs if job not in refused]
+        server.started(batch)
+        self._watchdog.begin(batch)
+
+        def ran(result: BatchResult | None, error: BaseException | None) -> None:
+            self._watchdog.end(batch)
+            if result is None:
+                result = self._faulty(server, jobs, error)
+            result.outcomes.extend(outcome for job, why in refused.items() for outcome in failed(job, why))
+            server.ended(batch, jobs, result.seconds)
+            if not self._closed:
+                self._deliver(server, batch, result, answered)
+                self._observe(server.replica.revision.id, result)
+
+        if answered is None and server.is_short(jobs):
+            ran(*_run_here(server.replica.execution, jobs))
+        else:
+            server.replica.thread.submit(
+                partial(server.replica.execution.run, jobs), partial(self._then_go_on, server, ran)
+            )
+
+    def _then_go_on(
+        self,
+        server: Server,
+        ran: Callable[[BatchResult | None, BaseException | None], None],
+        result: BatchResult | None,
+        error: BaseException | None,
+    ) -> None:
+        ran(result, error)
+        self.see_to(server)
+
+    def _faulty(self, server: Server, jobs: Sequence[Job], error: BaseException | None) -> BatchResult:
+        """A fault of this code: these calls fail at once rather than at their deadlines."""
+        _log.error("a batch failed", revision=server.replica.revision.id, error=repr(error), exc_info=error)
+        fault = Internal("INTERNAL_ERROR", f"the worker failed: {type(error).__name__}")
+        now = time.monotonic_ns()
+        return BatchResult([outcome for job in jobs for outcome in failed(job, fault)], Figures(), now, now)
 
     async def _may_begin(self, held: Held) -> bool:
         """Ask for a suspect. Not wanted: it is done with. No answer: it is parked until there is a Session."""
         request = held.jobs[0].block
         try:
-            go = await self._begin(held.entry.scheduler, request.number, request.nonce)
+            go = await self._begin(held.entry.scheduler, request.number, request.nonce, held.id)
         except (NnpmError, TimeoutError) as error:
             _log.warning("a suspect's scheduler does not answer", number=request.number, why=str(error))
             held.state = HeldState.PARKED
             return False
         if not go:
-            self._hands.done(held)
+            self.servers[held.revision].reader.answered(held)
         return go
 
-    async def _redeem(self, batch: Sequence[Held]) -> dict[Job, NnpmError]:
+    async def _redeem(self, batch: Batch) -> dict[Job, NnpmError]:
         """Fetch the bodies of claimed requests; returns those that could not be had."""
-        claimed = [(held, job) for held in batch for job in held.jobs if not job.complete and not job.cancelled]
-        if not claimed:
-            return {}
         refused: dict[Job, NnpmError] = {}
 
-        async def redeem(held: Held, job: Job) -> None:
+        async def redeem(to: Addressee, job: Job) -> None:
             block = job.block
             try:
-                job.redeemed(
-                    await self._deliverer.redeem(_addressee(held), block.number, block.nonce, block.claim_size)
-                )
+                job.redeemed(await self._deliverer.redeem(to, block.number, block.nonce, block.claim_size))
                 self._metrics.bytes.labels("redeemed").inc(block.claim_size)
             except NnpmError as error:
                 refused[job] = error
 
         async with asyncio.TaskGroup() as group:
-            for held, job in claimed:
-                group.create_task(redeem(held, job))
+            for held in batch.entries:
+                for job in held.jobs:
+                    if not job.complete and not job.cancelled:
+                        group.create_task(redeem(_addressee(held), job))
         return refused
 
-    async def _execute(self, server: Server, jobs: Sequence[Job]) -> BatchResult:
-        try:
-            return await self._execute_watched(server.replica, jobs)
-        except NnpmError as fault:
-            outcomes = [outcome for job in jobs for outcome in failed(job, fault)]
-            return BatchResult(outcomes, Figures(), time.monotonic_ns())
-
-    async def _execute_watched(self, replica: Replica, jobs: Sequence[Job]) -> BatchResult:
-        run = object()
-        execution = replica.execution
-        self._watchdog.begin(run)
-        try:
-            return await replica.thread.call(lambda: execution.run(jobs))
-        except Exception as error:
-            # A fault of this code: these calls fail at once rather than at their deadlines.
-            _log.exception("a batch failed", revision=replica.revision.id)
-            raise Internal("INTERNAL_ERROR", f"the worker failed: {type(error).__name__}") from error
-        finally:
-            self._watchdog.end(run)
-
-    async def _deliver(self, revision: str, batch: Sequence[Held], result: BatchResult) -> None:
+    def _deliver(
+        self, server: Server, batch: Batch, result: BatchResult, answered: Callable[[], None] | None = None
+    ) -> None:
         """One Deliver a scheduler; an entry is done once its scheduler has answered."""
-        outcomes: dict[Job, list[Outcome]] = {}
-        for outcome in result.outcomes:
-            outcomes.setdefault(outcome.job, []).append(outcome)
+        revision = server.replica.revision.id
         by_scheduler: dict[Addressee, list[Held]] = {}
-        for held in batch:
+        for held in batch.entries:
             by_scheduler.setdefault(_addressee(held), []).append(held)
+        left = len(by_scheduler)
 
-        async def deliver(to: Addressee, entries: Sequence[Held]) -> None:
-            own = [outcome for held in entries for job in held.jobs for outcome in outcomes.get(job, ())]
-            await self._deliverer.deliver(to, revision, own, result.figures, result.started_ns)
+        def done(entries: Sequence[Held]) -> None:
+            nonlocal left
             for held in entries:
-                self._hands.done(held)
-            self._changed.set()
+                server.reader.answered(held)
+            left -= 1
+            if not left and answered is not None:
+                answered()
 
-        async with asyncio.TaskGroup() as group:
-            for to, entries in by_scheduler.items():
-                group.create_task(deliver(to, entries))
+        for to, entries in by_scheduler.items():
+            own = result.outcomes if len(by_scheduler) == 1 else _of(entries, result)
+            self._deliverer.deliver(to, revision, own, result, partial(done, entries))
 
     def _observe(self, revision: str, result: BatchResult) -> None:
         metrics = self._metrics
@@ -258,6 +243,19 @@ class Serving:
             queue_time.observe(max(0, result.started_ns - outcome.job.admitted_ns) / 1e9, count)
             latency.observe((now - outcome.job.received_ns) / 1e9, count)
         self._spans.record(revision, result)
+
+
+def _run_here(execution: Execution, jobs: Sequence[Job]) -> tuple[BatchResult | None, BaseException | None]:
+    """As the model's thread would."""
+    try:
+        return execution.run(jobs), None
+    except Exception as error:  # noqa: BLE001 -- a fault of this code, told like one in the thread
+        return None, error
+
+
+def _of(entries: Sequence[Held], result: BatchResult) -> list[Outcome]:
+    jobs = {job for held in entries for job in held.jobs}
+    return [outcome for outcome in result.outcomes if outcome.job in jobs]
 
 
 def _addressee(held: Held) -> Addressee:

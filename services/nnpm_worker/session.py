@@ -6,6 +6,7 @@ The wire is `nnpm.api.worker.v1.WorkerService/Session`; what it says is translat
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from nnpm.package.manifest import Manifest
 from nnpm.rpc.status import to_status
 from nnpm.telemetry.logs import get_logger
 from nnpm_worker.models import ModelState, ModelStatus
-from nnpm_worker.replica import Revision
+from nnpm_worker.replica import Batching, Revision
 from nnpm_worker.runtime import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _WELCOME_SECONDS = 2.0
 _WRITTEN_SECONDS = 0.5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 0.25  # seconds between dials: a restarted scheduler serves nothing without them
+
+_CLOCKS = 8  # heartbeats; two clocks drift by some microseconds in that time
 
 _log = get_logger("session")
 
@@ -81,6 +84,7 @@ class Session:
         self._lease = lease
         self._up: _Outgoing | None = None
         self._begins: dict[int, asyncio.Future[bool]] = {}
+        self._offsets: deque[int] = deque(maxlen=_CLOCKS)
         self.scheduler = ""
         """The incarnation that answered last."""
         self.clock_offset_ns = 0
@@ -125,12 +129,12 @@ class Session:
                 if self._up is not None:
                     await self._up.written()
 
-    async def begin(self, number: int, nonce: int) -> bool:
+    async def begin(self, number: int, nonce: int, entry: bytes) -> bool:
         """Ask whether a suspect may be run. Raises Unavailable when the Session breaks, TimeoutError after a lease."""
         if self._up is None:
             raise Unavailable("SERVER_UNREACHABLE", "there is no Session")
         answer = self._begins.setdefault(number, asyncio.get_running_loop().create_future())
-        self._send(wire.SessionRequest(begin=wire.Begin(number=number, nonce=nonce)))
+        self._send(wire.SessionRequest(begin=wire.Begin(number=number, nonce=nonce, entry=entry)))
         async with asyncio.timeout(self._lease):
             return await asyncio.shield(answer)
 
@@ -151,6 +155,7 @@ class Session:
 
     def _welcomed(self, welcome: wire.Welcome, up: "_Outgoing") -> None:
         self.scheduler = welcome.scheduler
+        self._offsets.clear()
         self._set_clock(welcome.clock_ns)
         self._up = up
         # What changed between Hello and Welcome was told to nobody.
@@ -201,7 +206,9 @@ class Session:
             answer.set_result(go)
 
     def _set_clock(self, clock_ns: int) -> None:
-        self.clock_offset_ns = clock_ns - time.monotonic_ns()
+        # Each message is some time under way, by which its offset is too small: of the last ones the largest is best.
+        self._offsets.append(clock_ns - time.monotonic_ns())
+        self.clock_offset_ns = max(self._offsets)
 
     def _hello(self) -> wire.Hello:
         facts = self._facts
@@ -277,8 +284,13 @@ def _revision(load: wire.Load) -> Revision:
         version=load.version,
         manifest=Manifest.parse(load.manifest),
         signature=Signature(_specs(load.inputs), _specs(load.outputs)),
-        most_rows=load.batching.max_batch_size,
+        batching=_batching(load.batching),
     )
+
+
+def _batching(batching: wire.Batching) -> Batching:
+    longest = batching.max_queue_delay_us / 1e6 if batching.HasField("max_queue_delay_us") else None
+    return Batching(batching.max_batch_size, longest, tuple(batching.preferred_batch_sizes))
 
 
 def _specs(specs: Sequence[wire.TensorSpec]) -> tuple[TensorSpec, ...]:

@@ -1,11 +1,12 @@
-"""The request streams in Redis, over one connection of this worker's own.
+"""A revision's request stream in Redis, over a connection of its replica's own.
 
-A connection is used for as long as it is whole; after any error it is dropped, and a new one begins by reading what is
-pending. Commands go out in pipelines: XDEL and XACK of what was answered, then one XREADGROUP a revision. It is never
-one of a pool's connections: this protocol depends on knowing which.
+One read is outstanding at most, and it blocks: an entry is here as soon as it is written, without a look. What was
+answered is deleted and acknowledged in the pipeline of the next read; behind a blocking read it would wait, so then it
+goes over another connection (`acknowledge` of a stream that is not reading, `nnpm_worker.reader`). A connection is used
+for as long as it is whole; after any error it is dropped, and a new one begins by reading what is pending.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +20,14 @@ from nnpm.queue.pipeline import Command, PipelineConnection
 REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 """Whatever a broken or unreachable Redis shows itself by."""
 
-MOST_STREAMS = 100
-"""Streams named in one blocking read: a wake-up costs Redis 0.1 ms at 100 keys, 0.7 at 1,000."""
+ANSWER_SECONDS = 1.5
+"""Below the lease: a Redis that does not answer in that time is taken for away."""
 
-_ANSWER_SECONDS = 1.5  # below the lease, so that a Redis that hangs does not stop the heartbeats
-_MOST_PENDING = 10_000
+BLOCK_SECONDS = 1.0
+"""Of a read with nothing to give: it shows that Redis is there. (Redis ends it up to 0.1 s late.)"""
+
+MOST_PENDING = 10_000
+"""Entries of one consumer that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +39,49 @@ class Received:
     data: bytes | None
 
 
-class StreamConnection:
-    """One connection, as one consumer of the group `workers`.
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who is told what of a stream.
 
-    Args:
-        pipeline: this worker's own connection.
-        consumer: this worker's incarnation.
+    Attributes:
+        received: what a read brought; nothing, when it timed out or was ended.
+        acknowledged: Redis has answered for these ids.
+        missing: the group, or the stream with it, is gone.
+        lost: the connection is of no use any more.
     """
 
-    def __init__(self, pipeline: PipelineConnection, consumer: str) -> None:
+    received: Callable[[list[Received]], None]
+    acknowledged: Callable[[Sequence[bytes]], None]
+    missing: Callable[[], None]
+    lost: Callable[[Exception], None]
+
+
+class RequestStream:
+    """One connection, as one consumer of the group `workers`. All methods are called on the event loop.
+
+    Args:
+        pipeline: the connection.
+        revision: whose stream it is.
+        consumer: this worker's incarnation.
+        ears: told on the event loop.
+    """
+
+    def __init__(self, pipeline: PipelineConnection, revision: str, consumer: str, ears: Ears) -> None:
         self._pipeline = pipeline
+        self._revision = revision
+        self._key = requests_key(revision)
         self._consumer = consumer
-        self._revisions: dict[bytes, str] = {}
+        self._ears = ears
         self.client_id = 0
+        self.reading = False
+        """Whether a read is outstanding."""
 
     @classmethod
-    async def open(cls, redis: Redis, consumer: str) -> "StreamConnection":
+    async def open(cls, redis: Redis, revision: str, consumer: str, ears: Ears) -> "RequestStream":
         """Connect. Raises one of REDIS_ERRORS."""
-        opened = cls(await PipelineConnection.open(redis, _ANSWER_SECONDS), consumer)
+        opened = cls(await PipelineConnection.open(redis, ANSWER_SECONDS, ears.lost), revision, consumer, ears)
         try:
-            opened.client_id = _checked((await opened._send([("CLIENT", "ID")]))[0])
+            opened.client_id = _checked((await opened._pipeline.execute([("CLIENT", "ID")], ANSWER_SECONDS))[0])
         except BaseException:
             await opened.close()
             raise
@@ -64,66 +91,62 @@ class StreamConnection:
         """Drop the connection, whatever its state."""
         await self._pipeline.close()
 
-    async def exchange(
-        self, acks: Mapping[str, Sequence[bytes]], wants: Mapping[str, int]
-    ) -> tuple[list[Received], list[str]]:
-        """Delete and acknowledge, then read what is new, without waiting.
+    def read(self, count: int, ids: Sequence[bytes] = ()) -> None:
+        """Delete and acknowledge `ids`, then take up to `count` entries as soon as there is one."""
+        self.reading = True
+        commands = [*self._acknowledgement(ids), self._read_command(count, ">", "BLOCK", int(BLOCK_SECONDS * 1000))]
+        self._pipeline.send(commands, lambda answers: self._answered(ids, answers))
 
-        Args:
-            acks: ids by revision.
-            wants: how many entries at most, by revision.
+    def acknowledge(self, ids: Sequence[bytes]) -> None:
+        """Delete and acknowledge; only while no read is outstanding."""
+        self._pipeline.send(self._acknowledgement(ids), lambda answers: self._answered(ids, answers))
 
-        Returns:
-            The entries, and the revisions whose group is missing.
+    async def pending(self) -> list[Received]:
+        """Everything that this consumer was given and has not acknowledged; only while no read is outstanding.
+
+        Empty where there is no group.
         """
-        commands: list[Command] = []
-        for revision, ids in acks.items():
-            commands.append(("XDEL", requests_key(revision), *ids))
-            commands.append(("XACK", requests_key(revision), GROUP, *ids))
-        commands += [self._read(count, [revision]) for revision, count in wants.items()]
-        answers = await self._send(commands)
-        for answer in answers[: 2 * len(acks)]:
-            _checked(answer)
-        return self._entries(answers[2 * len(acks) :], list(wants))
+        (answer,) = await self._pipeline.execute([self._read_command(MOST_PENDING, "0")], ANSWER_SECONDS)
+        if isinstance(answer, Exception) and group_is_missing(answer):
+            return []
+        return self._entries(_checked(answer))
 
-    async def wait(self, revisions: Sequence[str], seconds: float) -> tuple[list[Received], list[str]]:
-        """Wait for one entry of any of the revisions (at most MOST_STREAMS). Returns as `exchange` does."""
-        command = self._read(1, revisions, block_ms=max(1, int(seconds * 1000)))
-        answers = await self._send([command], seconds)
-        entries, missing = self._entries(answers, [revisions[0]])
-        # One missing group fails the read of all, and the error does not say which in a form to rely on.
-        return entries, list(revisions) if missing else []
+    def _acknowledgement(self, ids: Sequence[bytes]) -> list[Command]:
+        return acknowledgement(self._revision, ids) if ids else []
 
-    async def pending(self, revision: str) -> list[Received]:
-        """Everything that this consumer was given and has not acknowledged. Empty where there is no group."""
-        answers = await self._send([self._read(_MOST_PENDING, [revision], start="0")])
-        return self._entries(answers, [revision])[0]
+    def _read_command(self, count: int, start: str, *block: str | int) -> Command:
+        return ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", count, *block, "STREAMS", self._key, start)
 
-    def _read(self, count: int, revisions: Sequence[str], *, block_ms: int | None = None, start: str = ">") -> Command:
-        keys = [requests_key(revision) for revision in revisions]
-        self._revisions = self._revisions | {
-            key.encode(): revision for key, revision in zip(keys, revisions, strict=True)
-        }
-        block = () if block_ms is None else ("BLOCK", block_ms)
-        starts = [start] * len(keys)
-        return ("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", count, *block, "STREAMS", *keys, *starts)
+    def _answered(self, ids: Sequence[bytes], answers: Sequence[Any]) -> None:
+        acks, reads = (answers[:2], answers[2:]) if ids else ((), answers)
+        error = next((answer for answer in acks if isinstance(answer, Exception)), None)
+        if error is not None:
+            self._ears.lost(error)
+            return
+        if ids:
+            self._ears.acknowledged(ids)
+        if reads:
+            self._read_answered(reads[0])
 
-    async def _send(self, commands: Sequence[Command], wait: float = 0.0) -> list[Any]:
-        return await self._pipeline.execute(commands, wait + _ANSWER_SECONDS)
+    def _read_answered(self, answer: Any) -> None:
+        self.reading = False
+        if not isinstance(answer, Exception):
+            self._ears.received(self._entries(answer))
+        elif group_is_missing(answer):
+            self._ears.missing()
+        else:
+            self._ears.lost(answer)
 
-    def _entries(self, answers: Sequence[Any], revisions: Sequence[str]) -> tuple[list[Received], list[str]]:
-        entries: list[Received] = []
-        missing: list[str] = []
-        for answer, revision in zip(answers, revisions, strict=True):
-            if isinstance(answer, Exception):
-                if not group_is_missing(answer):
-                    raise answer
-                missing.append(revision)
-                continue
-            # RESP2 answers pairs, RESP3 a map.
-            for key, found in answer.items() if isinstance(answer, dict) else answer or ():
-                entries += [Received(self._revisions[key], entry_id, _body(fields)) for entry_id, fields in found]
-        return entries, missing
+    def _entries(self, answer: Any) -> list[Received]:
+        # RESP2 answers pairs, RESP3 a map.
+        streams = answer.items() if isinstance(answer, dict) else answer or ()
+        return [Received(self._revision, entry_id, _body(fields)) for _, found in streams for entry_id, fields in found]
+
+
+def acknowledgement(revision: str, ids: Sequence[bytes]) -> list[Command]:
+    """XDEL, then XACK: in this order, an entry that is deleted and pending is still found by whoever looks."""
+    key = requests_key(revision)
+    return [("XDEL", key, *ids), ("XACK", key, GROUP, *ids)]
 
 
 def _checked(answer: Any) -> Any:
@@ -135,5 +158,7 @@ def _checked(answer: Any) -> Any:
 def _body(fields: Sequence[bytes] | None) -> bytes | None:
     if not fields:
         return None
+    if len(fields) == 2 and fields[0] == FIELD.encode():
+        return fields[1]
     values = dict(zip(fields[::2], fields[1::2], strict=True))
     return values.get(FIELD.encode())

@@ -29,6 +29,12 @@ def test_only_a_dead_schedulers_calls_fail(verdicts: Any) -> None:
     assert set(verdicts["halves"]["ends"]) <= {"OK", "SERVER_UNREACHABLE", "MODEL_NOT_READY"}
 
 
+def test_what_a_stream_cancels_is_not_run_unless_it_had_begun_and_leaves_no_memory(verdicts: Any) -> None:
+    assert not verdicts["stream"]["violations"]
+    assert verdicts["stream"]["figures"]["cancelled"] == 100
+    assert verdicts["stream"]["figures"]["begun_later"] == 0
+
+
 def test_a_poison_request_costs_two_workers_and_no_other_call(verdicts: Any) -> None:
     assert not verdicts["poison"]["violations"]
     assert verdicts["poison"]["ends"] == {"OK": 1000, "POISON_REQUEST": 1}

@@ -8,7 +8,9 @@ from nnpm.errors import NnpmError
 from nnpm.queue.entry import Block, Decoder
 from nnpm.rpc.status import to_status
 from nnpm.telemetry.metrics import Metrics
+from nnpm_scheduler.dispatch.boarding import Limits
 from nnpm_scheduler.dispatch.call import METADATA
+from nnpm_scheduler.dispatch.calls_aio import AioCall, AioCalls, Outcome
 from nnpm_scheduler.dispatch.envelope import Envelope
 from nnpm_scheduler.dispatch.inflight import InFlight, Posted
 from nnpm_scheduler.dispatch.meter import Meter
@@ -17,8 +19,7 @@ from nnpm_scheduler.dispatch.replies import Reply
 from nnpm_scheduler.dispatch.routes import Routes
 from nnpm_scheduler.dispatch.statistics import BatchFigures, Statistics
 from nnpm_scheduler.dispatch.tracing import CallTracer
-from nnpm_scheduler.dispatch.transport_aio import AioCall, AioCalls, Outcome
-from nnpm_scheduler.dispatch.turn import Dispatch, Limits
+from nnpm_scheduler.dispatch.turn import Dispatch
 from support.front import echo_request, revision, table
 
 FIGURES = BatchFigures(1, 1, 10, 20, 30)

@@ -42,19 +42,22 @@ from nnpm_scheduler.control.service_workers import SERVICE as WORKER_SERVICE
 from nnpm_scheduler.control.service_workers import WorkerService
 from nnpm_scheduler.control.sessions import Sessions
 from nnpm_scheduler.dispatch.audit import Auditor
+from nnpm_scheduler.dispatch.boarding import Limits
 from nnpm_scheduler.dispatch.envelope import Envelope
 from nnpm_scheduler.dispatch.held import Bounds, Held
 from nnpm_scheduler.dispatch.inference import BARE_METHODS, SERVICE, InferenceService
 from nnpm_scheduler.dispatch.inflight import InFlight
 from nnpm_scheduler.dispatch.janitor import Janitor
+from nnpm_scheduler.dispatch.ledger import Ledger
 from nnpm_scheduler.dispatch.meter import Meter
+from nnpm_scheduler.dispatch.quotas import ANY, Quota, Quotas
 from nnpm_scheduler.dispatch.routes import DeploymentRoute, RevisionRoute, Routes, RouteTable
 from nnpm_scheduler.dispatch.statistics import Statistics
 from nnpm_scheduler.dispatch.stream import Stream
 from nnpm_scheduler.dispatch.tracing import CallTracer
 from nnpm_scheduler.dispatch.transport_aio import AioTransport
 from nnpm_scheduler.dispatch.transport_native import NativeTransport, open_front
-from nnpm_scheduler.dispatch.turn import Dispatch, Limits
+from nnpm_scheduler.dispatch.turn import Dispatch
 from support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -65,7 +68,13 @@ ROOMY = Bounds(total_bytes=64 << 20, source_bytes=64 << 20, calls=10_000)
 
 
 def revision(
-    name: str = "acme-echo", number: int = 1, version: str = "1.0.0", *, ready: int = 1, batch: int = 16
+    name: str = "acme-echo",
+    number: int = 1,
+    version: str = "1.0.0",
+    *,
+    ready: int = 1,
+    batch: int = 16,
+    quota: Quota = ANY,
 ) -> RevisionRoute:
     """A revision that echoes."""
     return RevisionRoute(
@@ -76,6 +85,8 @@ def revision(
         signature=ECHO,
         ready=ready,
         batch=batch,
+        deployment=name,
+        quota=quota,
     )
 
 
@@ -276,6 +287,7 @@ async def running_front(
     settings: ServiceSettings | None = None,
     tracer: Tracer | None = None,
     sample_ratio: float = 0.0,
+    quotas: Quotas | None = None,
 ) -> AsyncIterator[Front]:
     """Composed as the scheduler's __main__ does it, without control; NNPM_TRANSPORT chooses the transport."""
     settings = settings or ServiceSettings()
@@ -284,8 +296,10 @@ async def running_front(
     inflight, fleet, repository = InFlight(), Fleet(), HandRepository()
     tracing = CallTracer(tracer, sample_ratio, Random(1))
     limits = Limits(default_timeout, claim_above)
-    dispatch = Dispatch(routes, inflight, Meter(metrics, statistics), tracing, limits)
     scheduler = LiveScheduler(secrets.token_hex(8), "unix:/nowhere")
+    quotas = quotas or Quotas()
+    dispatch = Dispatch(routes, inflight, Meter(metrics, statistics), tracing, limits, quotas=quotas)
+    ledger = Ledger(redis, scheduler.incarnation, quotas)
     listing = SchedulerListing(redis, scheduler)
     envelope = Envelope(scheduler.incarnation, scheduler.address, claim_above)
     stream = Stream(redis, listing, envelope.encode, dispatch)
@@ -329,7 +343,7 @@ async def running_front(
             front.mesh = native.listen("127.0.0.1:0", upstream=f"{folder}/mesh", role="mesh", tls=None)
             front.held = lambda: native.bytes_held
         routes.replace(table(revision()))
-        running = [asyncio.create_task(work) for work in (stream.keep(), auditor.run(), janitor.run())]
+        running = [asyncio.create_task(work) for work in (stream.keep(), auditor.run(), janitor.run(), ledger.run())]
         try:
             await eventually(lambda: stream.open)
             yield front
@@ -346,7 +360,8 @@ def _native(settings: ServiceSettings, bounds: Bounds, scheduler: str) -> "Nativ
 class HandWorker:
     """A worker by hand. `kill` leaves everything as a killed process does: Session gone, entries pending, no answer.
 
-    `entries` are what it read, `seen` the requests in them, `refused` how many of its replies nobody waited for.
+    `entries` are what it read, `seen` the requests in them, `refused` how many of its replies nobody waited for;
+    `run_ns` is what it says of how long a run takes.
     """
 
     def __init__(self, front: Front, handle: Handle = echo, revision_id: str = "acme-echo.1") -> None:
@@ -356,6 +371,7 @@ class HandWorker:
         self.suspects: list[int] = []
         self.refused = 0
         self.handle = handle
+        self.run_ns = 2_000
         self._front = front
         self._revision = revision_id
         self._key = requests_key(revision_id)
@@ -408,12 +424,12 @@ class HandWorker:
             rows = entries[0] if entries and isinstance(entries[0], list) else entries
             for entry_id, fields in rows:
                 if fields:
-                    await self._work(self._decoder.decode(fields[FIELD.encode()]))
+                    await self._work(entry_id, self._decoder.decode(fields[FIELD.encode()]))
                 await self._redis.xdel(self._key, entry_id)
                 await self._redis.xack(self._key, GROUP, entry_id)
         return True
 
-    async def _work(self, read: entry.Entry) -> None:
+    async def _work(self, entry_id: bytes, read: entry.Entry) -> None:
         self.entries.append(read)
         asked = [(block, await self._asked(block)) for block in read.blocks]
         if read.suspect:
@@ -422,7 +438,7 @@ class HandWorker:
         replies: list[wire.Reply] = []
         for block, requests in asked:
             for one in requests:
-                if not read.suspect or self._front.dispatch.begin(self.incarnation, one.number, one.nonce):
+                if not read.suspect or self._front.dispatch.begin(self.incarnation, one.number, one.nonce, entry_id):
                     _add_reply(replies, block, one.number - block.number, await self.handle(one))
         await self._deliver(replies)
 
@@ -455,7 +471,11 @@ class HandWorker:
     async def _deliver(self, replies: list[wire.Reply]) -> None:
         requests = sum(reply.count for reply in replies)
         figures = wire.BatchFigures(
-            requests=requests, rows=requests, compute_input_ns=1_000, compute_infer_ns=2_000, compute_output_ns=3_000
+            requests=requests,
+            rows=requests,
+            compute_input_ns=1_000,
+            compute_infer_ns=self.run_ns,
+            compute_output_ns=3_000,
         )
         answer = await self._mesh.Deliver(
             wire.DeliverRequest(

@@ -14,8 +14,8 @@ from random import Random
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 8, 9
 END_STREAM, END_HEADERS = 1, 4
-INFER = "/inference.GRPCInferenceService/ModelInfer"
-STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
+SERVICE = "inference.GRPCInferenceService"
+INFER, STREAM_INFER = f"/{SERVICE}/ModelInfer", f"/{SERVICE}/ModelStreamInfer"
 
 _READ_SECONDS = 0.2
 _MANY_STREAMS = 100
@@ -256,8 +256,8 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-def attacks(random: Random, good: bytes, inputs: int) -> Iterator[Attack]:
-    """At least so many inputs, all kinds in equal numbers of connections.
+def attacks(random: Random, good: bytes, inputs: int) -> Iterator[tuple[str, Attack]]:
+    """At least so many inputs, each with its kind's name; all kinds in equal numbers of connections.
 
     Args:
         good: a serialised ModelInferRequest that would be answered.
@@ -267,7 +267,7 @@ def attacks(random: Random, good: bytes, inputs: int) -> Iterator[Attack]:
         for kind in KINDS:
             attack = kind(random, good)
             sent += attack.inputs
-            yield attack
+            yield kind.__name__.strip("_"), attack
 
 
 async def send(address: str, attack: Attack) -> None:

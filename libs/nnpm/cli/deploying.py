@@ -33,6 +33,48 @@ def deploy(
             "--max-batch-size", min=1, max=65_536, help="Rows joined at most; 1: never join.", show_default=False
         ),
     ] = None,
+    max_queue_delay: Annotated[
+        float | None,
+        typer.Option(
+            "--max-queue-delay",
+            metavar="MS",
+            min=0,
+            max=60_000,
+            help="Milliseconds that a request may wait for company. Default: as long as it pays.",
+            show_default=False,
+        ),
+    ] = None,
+    preferred: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--preferred-batch-size",
+            metavar="ROWS",
+            min=1,
+            max=65_536,
+            help="A batch of this size does not wait; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    max_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--max-rate",
+            metavar="PER_SECOND",
+            min=0,
+            help="Requests a second that all callers together may send; 0: any number.",
+            show_default=False,
+        ),
+    ] = None,
+    max_in_flight: Annotated[
+        int | None,
+        typer.Option(
+            "--max-in-flight",
+            metavar="REQUESTS",
+            min=0,
+            help="Unanswered requests that all callers together may have; 0: any number.",
+            show_default=False,
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when it is ready to answer.")] = False,
     timeout: TimeoutOption = 300,
     data: DataOption = None,
@@ -45,13 +87,22 @@ def deploy(
       nnpm deploy acme/tiny --wait
       nnpm deploy 'acme/tiny@^1.2' --replicas 2 --wait
       nnpm deploy acme/tiny@champion --name tiny-canary
+      nnpm deploy acme/tiny --max-rate 200 --max-in-flight 50
     """
-    from nnpm.client import Client
+    from nnpm.client import Batching, Client, Quota
 
     output = Output(as_json)
+    delay = None if max_queue_delay is None else max_queue_delay / 1000
+    batching = Batching(max_batch_size, delay, preferred or None)
     with Client(data) as client:
         done = client.deploy(
-            reference, name=name, replicas=replicas, max_batch_size=max_batch_size, wait=wait, timeout=timeout
+            reference,
+            name=name,
+            replicas=replicas,
+            batching=batching,
+            quota=Quota(max_rate, max_in_flight),
+            wait=wait,
+            timeout=timeout,
         )
     serving = f"serves {done.package}@{done.serving_version}" if done.serving_version else "is being loaded"
     text = f"{done.name} {serving} (revision {done.revision}, {done.state})"

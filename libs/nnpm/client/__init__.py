@@ -3,6 +3,7 @@
 from nnpm.client.async_client import AsyncClient
 from nnpm.client.client import Client
 from nnpm.client.records import (
+    Batching,
     Deployment,
     Inference,
     Installed,
@@ -11,6 +12,7 @@ from nnpm.client.records import (
     Package,
     Progress,
     Published,
+    Quota,
     Resolution,
     Tag,
     Version,
@@ -19,6 +21,7 @@ from nnpm.tensors.signature import TensorSpec
 
 __all__ = [
     "AsyncClient",
+    "Batching",
     "Client",
     "Deployment",
     "Inference",
@@ -28,6 +31,7 @@ __all__ = [
     "Package",
     "Progress",
     "Published",
+    "Quota",
     "Resolution",
     "Tag",
     "TensorSpec",

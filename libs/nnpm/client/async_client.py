@@ -16,6 +16,7 @@ from nnpm.client.inference import TIMEOUT, Inferrer
 from nnpm.client.install import Installer
 from nnpm.client.publish import Publisher
 from nnpm.client.records import (
+    Batching,
     Deployment,
     Inference,
     Installed,
@@ -24,6 +25,7 @@ from nnpm.client.records import (
     OnProgress,
     Package,
     Published,
+    Quota,
     Resolution,
     Tag,
     Version,
@@ -174,12 +176,13 @@ class AsyncClient:
         *,
         name: str = "",
         replicas: int | None = None,
-        max_batch_size: int | None = None,
+        batching: Batching | None = None,
+        quota: Quota | None = None,
         wait: bool = False,
         timeout: float = DEPLOY_TIMEOUT,
     ) -> Deployment:
         """Serves a package, or changes the deployment of that name. `wait`: until it is ready, `timeout` seconds."""
-        made = await self._deployments.deploy(reference, name=name, replicas=replicas, max_batch_size=max_batch_size)
+        made = await self._deployments.deploy(reference, name=name, replicas=replicas, batching=batching, quota=quota)
         return await self._deployments.wait(made, timeout) if wait else made
 
     async def undeploy(self, name: str) -> Deployment:

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 from nnpm.client.async_client import DEPLOY_TIMEOUT, AsyncClient
 from nnpm.client.inference import TIMEOUT
 from nnpm.client.records import (
+    Batching,
     Deployment,
     Inference,
     Installed,
@@ -18,6 +19,7 @@ from nnpm.client.records import (
     OnProgress,
     Package,
     Published,
+    Quota,
     Resolution,
     Tag,
     Version,
@@ -163,14 +165,15 @@ class Client:
         *,
         name: str = "",
         replicas: int | None = None,
-        max_batch_size: int | None = None,
+        batching: Batching | None = None,
+        quota: Quota | None = None,
         wait: bool = False,
         timeout: float = DEPLOY_TIMEOUT,
     ) -> Deployment:
         """See AsyncClient.deploy."""
         return self._run(
             self._client.deploy(
-                reference, name=name, replicas=replicas, max_batch_size=max_batch_size, wait=wait, timeout=timeout
+                reference, name=name, replicas=replicas, batching=batching, quota=quota, wait=wait, timeout=timeout
             )
         )
 

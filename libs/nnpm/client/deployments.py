@@ -11,7 +11,7 @@ from nnpm.client import from_messages
 from nnpm.client.catalog import PAGE, pages
 from nnpm.client.connection import Connection
 from nnpm.client.patience import Patience
-from nnpm.client.records import Deployment
+from nnpm.client.records import Batching, Deployment, Quota
 from nnpm.errors import DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from nnpm.package.names import check_slug, deployment_slug
 from nnpm.package.references import PackageReference
@@ -26,7 +26,13 @@ class Deployments:
         self._control = connection.control
 
     async def deploy(
-        self, reference: str, *, name: str = "", replicas: int | None = None, max_batch_size: int | None = None
+        self,
+        reference: str,
+        *,
+        name: str = "",
+        replicas: int | None = None,
+        batching: Batching | None = None,
+        quota: Quota | None = None,
     ) -> Deployment:
         """Makes the deployment, or changes the one of that name; what is not given stays as it is.
 
@@ -41,9 +47,8 @@ class Deployments:
         if replicas is not None:
             spec.replicas = replicas
             paths.append("spec.replicas")
-        if max_batch_size is not None:
-            spec.batching.max_batch_size = max_batch_size
-            paths.append("spec.batching")
+        paths += _set_batching(spec.batching, batching or Batching())
+        paths += _set_quota(spec.quota, quota or Quota())
         desired = deployment_pb2.Deployment(name=slug, spec=spec)
         try:
             existing = await self.get(slug)
@@ -144,3 +149,29 @@ def _paused(deployment: Deployment) -> FailedPrecondition:
         hint=f"nnpm resume {deployment.name}",
         metadata={"deployment": deployment.name},
     )
+
+
+def _set_batching(spec: deployment_pb2.BatchingSpec, batching: Batching) -> list[str]:
+    """Sets what is given; returns the paths of what was set."""
+    paths = []
+    if batching.max_batch_size is not None:
+        spec.max_batch_size = batching.max_batch_size
+        paths.append("spec.batching.max_batch_size")
+    if batching.max_queue_delay is not None:
+        spec.max_queue_delay.FromMicroseconds(round(batching.max_queue_delay * 1e6))
+        paths.append("spec.batching.max_queue_delay")
+    if batching.preferred_batch_sizes is not None:
+        spec.preferred_batch_sizes.extend(batching.preferred_batch_sizes)
+        paths.append("spec.batching.preferred_batch_sizes")
+    return paths
+
+
+def _set_quota(spec: deployment_pb2.QuotaSpec, quota: Quota) -> list[str]:
+    paths = []
+    if quota.requests_per_second is not None:
+        spec.requests_per_second = quota.requests_per_second
+        paths.append("spec.quota.requests_per_second")
+    if quota.in_flight is not None:
+        spec.in_flight = quota.in_flight
+        paths.append("spec.quota.in_flight")
+    return paths

@@ -1,6 +1,6 @@
 """What the client answers with: plain, frozen data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -84,6 +84,34 @@ class Installed:
     total_bytes: int
     downloaded_bytes: int
     yanked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How a deployment's requests are joined; what is None stays as it is, or is the default.
+
+    Attributes:
+        max_batch_size: rows that are joined at most, 1 to 65,536 (default 64); 1 = never join.
+        max_queue_delay: seconds that a request may wait for company, up to 60; by default as long as it pays.
+        preferred_batch_sizes: rows; a batch of one of these sizes does not wait, and larger ones are cut to them.
+    """
+
+    max_batch_size: int | None = None
+    max_queue_delay: float | None = None
+    preferred_batch_sizes: Sequence[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What all callers of a deployment together may ask of it; what is None stays as it is, 0 = any number.
+
+    Attributes:
+        requests_per_second: a second's worth may come at once.
+        in_flight: unanswered at a time.
+    """
+
+    requests_per_second: float | None = None
+    in_flight: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,11 @@ def requests_key(revision: str) -> str:
     return f"nnpm:{{{revision}}}:requests"
 
 
+def quota_key(account: str) -> str:
+    """A hash: what is left of a tenant's or deployment's quota, and what each scheduler has in flight of it."""
+    return f"{{nnpm}}:quota:{account}"
+
+
 def scheduler_key(incarnation: str) -> str:
     """Holds the mesh address of a live scheduler; gone when the scheduler is."""
     return f"{{nnpm}}:scheduler:{incarnation}"

@@ -46,10 +46,8 @@ class GrpcServer:
         self._settings = settings
         self._listen = listen
         self._pool = pool or descriptor_pool.Default()
-        self._server = grpc.aio.server(
-            interceptors=(ServerEdge(metrics, bare_methods),),
-            options=server_options(settings.max_message_bytes),
-        )
+        self._server = grpc.aio.server(options=server_options(settings.max_message_bytes))
+        self._behind_edge = ServerEdge(metrics, bare_methods).before(self._server)
         self._health = health_aio.HealthServicer()
         self._services: list[str] = []
         self.address = listen
@@ -57,7 +55,7 @@ class GrpcServer:
 
     def add(self, service: str, register: Callable[[grpc.aio.Server], None]) -> None:
         """Add a service under its full name; `register` gets the grpc.aio server to add its handlers to."""
-        register(self._server)
+        register(self._behind_edge)
         self._services.append(service)
 
     async def start(self) -> None:

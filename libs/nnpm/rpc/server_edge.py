@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -19,12 +19,13 @@ from nnpm.telemetry.metrics import Metrics
 # grpc's stubs type handlers for the synchronous server only.
 Handler = Any
 Context = grpc.aio.ServicerContext[Any, Any]
-# Health checks and reflection would drown what matters.
-_QUIET = ("/grpc.health.", "/grpc.reflection.")
 
 
-class ServerEdge(grpc.aio.ServerInterceptor):
-    """Wraps every method except those named in `bare`, which look after themselves (the dispatch path)."""
+class ServerEdge:
+    """Wraps every method except those named in `bare`, which look after themselves (the dispatch path).
+
+    Not an interceptor: that would be asked, in a coroutine of its own, at every call.
+    """
 
     def __init__(self, metrics: Metrics, bare: Collection[str] = ()) -> None:
         self._metrics = metrics
@@ -32,17 +33,13 @@ class ServerEdge(grpc.aio.ServerInterceptor):
         self._log = get_logger("rpc")
         self._tracer = trace.get_tracer("nnpm.rpc")
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Give gRPC the wrapped handler of the method."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or method in self._bare or method.startswith(_QUIET):
-            return handler
-        return self._wrap(handler, method)
+    def before(self, server: grpc.aio.Server) -> grpc.aio.Server:
+        """What services add their handlers to, so that they come to the server wrapped."""
+        return cast("grpc.aio.Server", _Registrar(server, self))
+
+    def wrap(self, handler: Handler, method: str) -> Handler:
+        """The method's handler, behind the edge."""
+        return handler if method in self._bare else self._wrap(handler, method)
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
         """The same handler behind `_call`; requests are parsed inside it, so that bad bytes get a rich status too."""
@@ -97,6 +94,36 @@ class ServerEdge(grpc.aio.ServerInterceptor):
             self._metrics.in_flight.dec()
             self._metrics.requests.labels(method, code).inc()
             self._metrics.latency.labels(method).observe(time.perf_counter() - begun)
+
+
+class _Registrar:
+    """The part of a server that generated code knows."""
+
+    def __init__(self, server: grpc.aio.Server, edge: ServerEdge) -> None:
+        self._server = server
+        self._edge = edge
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        self._server.add_generic_rpc_handlers([_Wrapped(each, self._edge) for each in handlers])
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """They are among the generic ones, too."""
+
+
+class _Wrapped(grpc.GenericRpcHandler):
+    """A service's handlers, each wrapped once."""
+
+    def __init__(self, inner: grpc.GenericRpcHandler, edge: ServerEdge) -> None:
+        self._inner = inner
+        self._edge = edge
+        self._wrapped: dict[str, Handler] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        method = handler_call_details.method
+        handler = self._wrapped.get(method)
+        if handler is None and (found := self._inner.service(handler_call_details)) is not None:
+            handler = self._wrapped[method] = self._edge.wrap(found, method)
+        return handler
 
 
 _KINDS: Mapping[tuple[bool, bool], Callable[..., Handler]] = {

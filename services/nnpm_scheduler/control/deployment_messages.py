@@ -1,15 +1,16 @@
 """Between the messages of `nnpm.api.scheduler.v1` and the domain."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from nnpm.api.scheduler.v1 import deployment_pb2
 from nnpm.errors import FieldViolation, InvalidArgument
 from nnpm.rpc.requests import masked_fields
-from nnpm_scheduler.control.deployments import Deployment, Revision, Spec
+from nnpm_scheduler.control.deployments import Batching, Deployment, Revision, Spec
 from nnpm_scheduler.control.fleet import ReplicaState, Worker
 from nnpm_scheduler.control.status import (
     DeploymentState,
@@ -18,6 +19,9 @@ from nnpm_scheduler.control.status import (
     deployment_status,
     revision_status,
 )
+from nnpm_scheduler.dispatch.quotas import Quota
+
+Part = TypeVar("Part", Batching, Quota)
 
 _DEPLOYMENT_STATES = {
     DeploymentState.PROGRESSING: deployment_pb2.DEPLOYMENT_STATE_PROGRESSING,
@@ -42,9 +46,26 @@ _REPLICA_STATES = {
 
 _SOURCE = frozenset({"spec", "spec.package", "spec.package.package", "spec.package.selector"})
 _REPLICAS = frozenset({"spec", "spec.replicas"})
-_BATCHING = frozenset({"spec", "spec.batching", "spec.batching.max_batch_size"})
+_BATCHING = {
+    "max_batch_size": "spec.batching.max_batch_size",
+    "max_queue_delay": "spec.batching.max_queue_delay",
+    "preferred": "spec.batching.preferred_batch_sizes",
+}
+"""The path of each field of `Batching`."""
+
+_ALL_BATCHING = frozenset({"spec", "spec.batching"})
+_QUOTA = {"rate": "spec.quota.requests_per_second", "in_flight": "spec.quota.in_flight"}
+_ALL_QUOTA = frozenset({"spec", "spec.quota"})
 _ROLLOUT = frozenset({"spec", "spec.rolling"})
-_PATHS = _SOURCE | _REPLICAS | _BATCHING | _ROLLOUT
+_PATHS = (
+    _SOURCE
+    | _REPLICAS
+    | _ALL_BATCHING
+    | frozenset(_BATCHING.values())
+    | _ALL_QUOTA
+    | frozenset(_QUOTA.values())
+    | _ROLLOUT
+)
 
 
 def spec_of(message: deployment_pb2.DeploymentSpec) -> Spec:
@@ -59,7 +80,8 @@ def spec_of(message: deployment_pb2.DeploymentSpec) -> Spec:
         package=message.package.package,
         selector=message.package.selector,
         replicas=message.replicas,
-        max_batch_size=message.batching.max_batch_size,
+        batching=_batching_of(message.batching),
+        quota=_quota_of(message.quota),
     )
 
 
@@ -84,9 +106,11 @@ def change_of(message: deployment_pb2.DeploymentSpec, paths: Collection[str]) ->
             spec = replace(spec, selector=selector)
         if mask & _REPLICAS:
             spec = replace(spec, replicas=message.replicas)
-        if mask & _BATCHING:
-            spec = replace(spec, max_batch_size=message.batching.max_batch_size)
-        return spec
+        return replace(
+            spec,
+            batching=_changed(spec.batching, _batching_of(message.batching), mask, _ALL_BATCHING, _BATCHING),
+            quota=_changed(spec.quota, _quota_of(message.quota), mask, _ALL_QUOTA, _QUOTA),
+        )
 
     return change, bool(mask & _SOURCE)
 
@@ -170,9 +194,36 @@ def _spec_message(spec: Spec) -> deployment_pb2.DeploymentSpec:
     return deployment_pb2.DeploymentSpec(
         package=deployment_pb2.PackageSource(package=spec.package, selector=spec.selector),
         replicas=spec.replicas,
-        batching=deployment_pb2.BatchingSpec(max_batch_size=spec.max_batch_size),
+        batching=_batching_message(spec.batching),
+        quota=deployment_pb2.QuotaSpec(requests_per_second=spec.quota.rate, in_flight=spec.quota.in_flight)
+        if spec.quota
+        else None,
         rolling=deployment_pb2.RollingRollout(),
     )
+
+
+def _batching_of(message: deployment_pb2.BatchingSpec) -> Batching:
+    delay = message.max_queue_delay.ToMicroseconds() if message.HasField("max_queue_delay") else None
+    return Batching(message.max_batch_size, delay, tuple(message.preferred_batch_sizes))
+
+
+def _quota_of(message: deployment_pb2.QuotaSpec) -> Quota:
+    return Quota(message.requests_per_second, message.in_flight)
+
+
+def _changed(old: Part, new: Part, mask: Collection[str], whole: Collection[str], paths: Mapping[str, str]) -> Part:
+    """`old` with those fields of `new` that the mask names."""
+    everything = any(path in mask for path in whole)
+    return replace(old, **{name: getattr(new, name) for name, path in paths.items() if everything or path in mask})
+
+
+def _batching_message(batching: Batching) -> deployment_pb2.BatchingSpec:
+    message = deployment_pb2.BatchingSpec(
+        max_batch_size=batching.max_batch_size, preferred_batch_sizes=batching.preferred
+    )
+    if batching.max_queue_delay is not None:
+        message.max_queue_delay.FromMicroseconds(batching.max_queue_delay)
+    return message
 
 
 def _time(time: datetime) -> Timestamp:

@@ -1,15 +1,53 @@
 """What a deployment is: desired state that a user changes, each change a numbered, immutable revision."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from nnpm.errors import InvalidArgument
 from nnpm.package.names import PackageName
 from nnpm.package.references import Selector
 from nnpm.tensors.signature import Signature
+from nnpm_scheduler.dispatch.quotas import ANY, Quota
 
 MOST_REPLICAS = 1_000
 MOST_ROWS = 65_536
+MOST_DELAY = 60_000_000  # microseconds
+MOST_PREFERRED = 16
+MOST_RATE = MOST_IN_FLIGHT = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How requests are joined, where the worker has proven that joining is right.
+
+    Attributes:
+        max_batch_size: rows that may be joined; 0 = the worker's default, 1 = never join.
+        max_queue_delay: microseconds that a request may wait for company; None = as long as it pays.
+        preferred: sizes, in rows, at which a batch does not wait, and to which larger ones are cut; none = any.
+    """
+
+    max_batch_size: int = 0
+    max_queue_delay: int | None = None
+    preferred: tuple[int, ...] = ()
+
+    def checked(self) -> "Batching":
+        """In normal form. Raises InvalidArgument INVALID_DEPLOYMENT."""
+        most = self.max_batch_size or MOST_ROWS
+        if not 0 <= self.max_batch_size <= MOST_ROWS:
+            raise InvalidArgument(
+                "INVALID_DEPLOYMENT", f"a batch of {self.max_batch_size} rows is not between 1 and {MOST_ROWS:,}"
+            )
+        if self.max_queue_delay is not None and not 0 <= self.max_queue_delay <= MOST_DELAY:
+            raise InvalidArgument(
+                "INVALID_DEPLOYMENT", f"a queue delay of {self.max_queue_delay / 1e6:g} s is not between 0 and 60 s"
+            )
+        if len(self.preferred) > MOST_PREFERRED:
+            raise InvalidArgument("INVALID_DEPLOYMENT", f"more than {MOST_PREFERRED} preferred batch sizes are given")
+        if wrong := [size for size in self.preferred if not 1 <= size <= most]:
+            raise InvalidArgument(
+                "INVALID_DEPLOYMENT", f"a preferred batch of {wrong[0]} rows is not between 1 and {most:,}"
+            )
+        return replace(self, preferred=tuple(sorted(set(self.preferred))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +58,15 @@ class Spec:
         package: `namespace/name`.
         selector: a range, tag or exact version.
         replicas: loaded copies, 1 to 1,000, each on a worker of its own.
-        max_batch_size: rows that may be joined; 0 = the worker's default, 1 = never join.
+        batching: how its requests are joined.
+        quota: what all callers together may ask of it.
     """
 
     package: str
     selector: str
     replicas: int = 1
-    max_batch_size: int = 0
+    batching: Batching = field(default_factory=Batching)
+    quota: Quota = ANY
 
     def checked(self) -> "Spec":
         """The spec in normal form.
@@ -39,11 +79,12 @@ class Spec:
             raise InvalidArgument(
                 "INVALID_DEPLOYMENT", f"{self.replicas} replicas are not between 1 and {MOST_REPLICAS:,}"
             )
-        if not 0 <= self.max_batch_size <= MOST_ROWS:
+        if not 0 <= self.quota.rate <= MOST_RATE or not 0 <= self.quota.in_flight <= MOST_IN_FLIGHT:
             raise InvalidArgument(
-                "INVALID_DEPLOYMENT", f"a batch of {self.max_batch_size} rows is not between 1 and {MOST_ROWS:,}"
+                "INVALID_DEPLOYMENT", f"a quota is of 0 to {MOST_RATE:,} requests a second, and as many at a time"
             )
-        return replace(self, package=package, selector=selector, replicas=self.replicas or 1)
+        batching = self.batching.checked()
+        return replace(self, package=package, selector=selector, replicas=self.replicas or 1, batching=batching)
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,4 +181,4 @@ def _revision(number: int, spec: Spec, published: PublishedVersion) -> Revision:
 
 def _loads_alike(one: Revision, other: Revision) -> bool:
     """Whether a worker would see no difference: then what is loaded stays loaded."""
-    return (one.published.digest, one.spec.max_batch_size) == (other.published.digest, other.spec.max_batch_size)
+    return (one.published.digest, one.spec.batching) == (other.published.digest, other.spec.batching)

@@ -45,11 +45,13 @@ def _current(deployment: Deployment, workers: Sequence[Worker]) -> list[Revision
     routes = []
     for revision in sorted(deployment.wanted(), key=lambda revision: revision.number):
         takes_calls = serving is not None and revision.id == serving.id
-        routes.append(_route(revision, workers, takes_calls=takes_calls))
+        routes.append(_route(deployment, revision, workers, takes_calls=takes_calls))
     return routes
 
 
-def _route(revision: Revision, workers: Sequence[Worker], *, takes_calls: bool) -> RevisionRoute:
+def _route(
+    deployment: Deployment, revision: Revision, workers: Sequence[Worker], *, takes_calls: bool
+) -> RevisionRoute:
     warm = holders(workers, revision.id, ReplicaState.READY)
     replicas = [worker.replicas[revision.id] for worker in warm]
     joined = min((replica.max_batch_size or MOST_JOINED for replica in replicas if replica.batched), default=1)
@@ -62,6 +64,8 @@ def _route(revision: Revision, workers: Sequence[Worker], *, takes_calls: bool) 
         signature=revision.published.signature,
         ready=len(warm) if takes_calls else 0,
         batch=joined if proven else 1,
+        deployment=deployment.name,
+        quota=deployment.newest.spec.quota,
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Row
 
 from nnpm.tensors.signature import Signature, TensorSpec
-from nnpm_scheduler.control.deployments import Deployment, Failure, PublishedVersion, Revision, Spec
+from nnpm_scheduler.control.deployments import Batching, Deployment, Failure, PublishedVersion, Revision, Spec
+from nnpm_scheduler.dispatch.quotas import Quota
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -35,7 +36,9 @@ def revision_of(row: AnyRow) -> Revision:
     return Revision(
         number=row.number,
         id=row.id,
-        spec=Spec(row.package, row.selector, row.replicas, row.max_batch_size),
+        spec=Spec(
+            row.package, row.selector, row.replicas, _batching_of(row), Quota(row.quota_rate, row.quota_in_flight)
+        ),
         published=PublishedVersion(
             package=row.package,
             version=row.version,
@@ -60,7 +63,11 @@ def revision_values(uid: str, revision: Revision) -> dict[str, object]:
         "package": spec.package,
         "selector": spec.selector,
         "replicas": spec.replicas,
-        "max_batch_size": spec.max_batch_size,
+        "max_batch_size": spec.batching.max_batch_size,
+        "max_queue_delay_us": spec.batching.max_queue_delay,
+        "preferred_batch_sizes": ",".join(map(str, spec.batching.preferred)),
+        "quota_rate": spec.quota.rate,
+        "quota_in_flight": spec.quota.in_flight,
         "version": published.version,
         "digest": published.digest,
         "manifest": published.manifest,
@@ -86,6 +93,11 @@ def time_of(stored: int) -> datetime:
 def microseconds(time: datetime) -> int:
     """A time as microseconds since 1970."""
     return (time - _EPOCH) // _MICROSECOND
+
+
+def _batching_of(row: AnyRow) -> Batching:
+    preferred = tuple(int(size) for size in row.preferred_batch_sizes.split(",") if size)
+    return Batching(row.max_batch_size, row.max_queue_delay_us, preferred)
 
 
 def _signature_of(text: str) -> Signature:

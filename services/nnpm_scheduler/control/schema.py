@@ -1,6 +1,18 @@
 """The scheduler's tables. Times are microseconds since 1970 in UTC: the same in SQLite and PostgreSQL."""
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -37,6 +49,10 @@ revisions = Table(
     Column("selector", String(256), nullable=False),
     Column("replicas", Integer, nullable=False),
     Column("max_batch_size", Integer, nullable=False),
+    Column("max_queue_delay_us", Integer, nullable=True),  # none = as long as it pays
+    Column("preferred_batch_sizes", String(128), nullable=False),  # with commas; empty = any
+    Column("quota_rate", Double, nullable=False),  # requests a second; 0 = any number
+    Column("quota_in_flight", Integer, nullable=False),  # 0 = any number
     Column("version", String(256), nullable=False),
     Column("digest", String(71), nullable=False),
     Column("manifest", LargeBinary, nullable=False),

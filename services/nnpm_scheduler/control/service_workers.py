@@ -43,8 +43,8 @@ class Inflight(Dispatch, Protocol):
         """Raises NotFound CLAIM_NOT_FOUND."""
         ...
 
-    def begin(self, worker: str, number: int, nonce: int) -> bool:
-        """Whether a suspect may run."""
+    def begin(self, worker: str, number: int, nonce: int, entry: bytes) -> bool:
+        """Whether a suspect may run, out of that entry."""
         ...
 
 
@@ -147,7 +147,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                     self._sessions.report(session, report_of(request.model_status))
                 case "begin":
                     begin = request.begin
-                    wanted = self._dispatch.begin(session.incarnation, begin.number, begin.nonce)
+                    wanted = self._dispatch.begin(session.incarnation, begin.number, begin.nonce, begin.entry)
                     session.send(BeginVerdict(begin.number, wanted))
                 case "drained":
                     self._sessions.leaving(session)

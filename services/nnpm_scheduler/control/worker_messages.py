@@ -92,7 +92,11 @@ def _load(token: int, revision: Revision) -> worker_pb2.Load:
         manifest_digest=published.digest,
         inputs=map(_tensor, published.signature.inputs),
         outputs=map(_tensor, published.signature.outputs),
-        batching=worker_pb2.Batching(max_batch_size=revision.spec.max_batch_size),
+        batching=worker_pb2.Batching(
+            max_batch_size=revision.spec.batching.max_batch_size,
+            max_queue_delay_us=revision.spec.batching.max_queue_delay,
+            preferred_batch_sizes=revision.spec.batching.preferred,
+        ),
     )
 
 

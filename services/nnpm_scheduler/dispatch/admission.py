@@ -16,10 +16,11 @@ MOST_REMEMBERED = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """What a header leads to. `layout` is None where the worker has to parse the body."""
+    """What a header leads to. `layout` is None where the worker has to parse the body; `cost` is one call's work."""
 
     route: RevisionRoute
     layout: Layout | None
+    cost: int = 1
 
 
 class Admission:
@@ -62,7 +63,7 @@ class Admission:
         route = self._routes.resolve(header.model_name, header.model_version)
         layout = check(header, self._signature(route))
         # Of an odd body the transport knows no raw contents: it travels whole.
-        return Admitted(route, None if odd else layout)
+        return Admitted(route, None if odd else layout, _cost(route, layout))
 
     def _signature(self, route: RevisionRoute) -> Checked:
         checked = self._signatures.get(route.id)
@@ -74,3 +75,10 @@ class Admission:
         self._admitted.clear()
         for revision in [key for key in self._signatures if self._routes.revision(key) is None]:
             del self._signatures[revision]
+
+
+def _cost(route: RevisionRoute, layout: Layout | None) -> int:
+    """Rows, where requests are joined row by row; else every request counts as one."""
+    if route.batch == 1 or layout is None or not layout.inputs or not layout.inputs[0].shape:
+        return 1
+    return max(1, layout.inputs[0].shape[0])

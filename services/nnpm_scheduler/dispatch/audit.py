@@ -3,6 +3,7 @@
 Unread, or in the hands of a worker that lives: nothing to do. Gone: the requests go back to the queue. In other hands:
 *take back*, which is XDEL, then XACK, and each unanswered request goes to the head of the queue as a suspect. Only a
 suspect that those hands had begun waits for a lease: it would be called poison, and a broken Session proves nothing.
+One whose entry is gone while a lost worker had begun it counts as in those hands, or it would kill a third worker.
 """
 
 import asyncio
@@ -131,7 +132,8 @@ class Auditor:
         live = {incarnation.encode() for incarnation in self._workers.live()}
         gone: list[Posted] = []
         orphaned: dict[Posted, bytes] = {}
-        for entry, where in zip(entries, found, strict=True):
+        for entry, at in zip(entries, found, strict=True):
+            where = _lost_hands(entry, live) or _GONE if at == _GONE else at
             if where == _GONE:
                 gone.append(entry)
             elif where != _UNREAD and where not in live and not self._may_return(entry, where.decode()):
@@ -154,3 +156,9 @@ class Auditor:
         """Whether a worker runs this suspect that may only have lost its connection."""
         begun = any(flight.suspect and flight.begun_by == worker for flight in entry.flights)
         return begun and self._workers.away(worker) < LEASE
+
+
+def _lost_hands(entry: Posted, live: Collection[bytes]) -> bytes:
+    """The worker without a Session that had begun a suspect; empty where there is none."""
+    begun = (flight.begun_by.encode() for flight in entry.flights if flight.suspect)
+    return next((worker for worker in begun if worker and worker not in live), b"")

@@ -23,7 +23,7 @@ class Calls(Protocol):
 
     @property
     def metadata(self) -> tuple[str, ...]:
-        """Values of the keys in `METADATA`, empty where one is absent."""
+        """Values of the keys that `metadata_keys` gave, empty where one is absent."""
 
     @property
     def method(self) -> str:
@@ -63,6 +63,11 @@ class Calls(Protocol):
         """Fails every live call with a status; returns how many. `streamed` is what a stream's message says of it."""
 
 
-METADATA = ("traceparent", "tracestate")
-"""What the dispatch core wants of a call's metadata."""
-TRACEPARENT, TRACESTATE = range(2)
+METADATA = ("traceparent", "tracestate", "nnpm-priority", "nnpm-tenant")
+"""What the dispatch core wants of a call's metadata; the settings may name the last two otherwise."""
+TRACEPARENT, TRACESTATE, PRIORITY, TENANT = range(4)
+
+
+def metadata_keys(priority: str, tenant: str) -> tuple[str, ...]:
+    """The keys by which a block's standing is told."""
+    return (*METADATA[:PRIORITY], priority, tenant)

@@ -9,6 +9,7 @@ from nnpm_scheduler.dispatch.audit import Workers
 from nnpm_scheduler.dispatch.inflight import Flight, InFlight, Posted
 from nnpm_scheduler.dispatch.meter import Meter
 from nnpm_scheduler.dispatch.queues import Queues
+from nnpm_scheduler.dispatch.quotas import Quotas
 from nnpm_scheduler.dispatch.refusals import refuse
 from nnpm_scheduler.dispatch.stream import Stream
 
@@ -19,10 +20,11 @@ class Ends:
     _stream: Stream
     _workers: Workers
 
-    def __init__(self, inflight: InFlight, queues: Queues, meter: Meter) -> None:
+    def __init__(self, inflight: InFlight, queues: Queues, meter: Meter, quotas: Quotas) -> None:
         self._inflight = inflight
         self._queues = queues
         self._meter = meter
+        self._quotas = quotas
         self._ended = asyncio.Event()
 
     def connect(self, stream: Stream, workers: Workers) -> None:
@@ -41,12 +43,14 @@ class Ends:
         An entry that is abandoned, rather than answered by the worker that read it, is taken out of Redis.
         """
         window, entry = self._queues.touch(flight.revision), flight.entry
+        window.landed(flight, calls, answered=not abandoned)
+        if flight.accounts:
+            self._quotas.landed(flight.accounts, calls)
         flight.live -= calls
-        if entry is not None:
-            window.returned(entry, calls)
         if flight.live > 0:
             return
-        window.forget(flight)
+        if entry is None:
+            window.forget(flight)
         self._inflight.finish(flight)
         if flight.span is not None:
             flight.span.end()
@@ -72,6 +76,7 @@ class Ends:
         untold = self._inflight.take_apart(flight, entry)
         if untold:
             self._meter.cancelled(untold)
+            self._quotas.landed(flight.accounts, untold)
             self._queues.touch(flight.revision).returned(entry, untold)
             self._ended.set()
 

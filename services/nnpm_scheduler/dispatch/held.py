@@ -3,8 +3,6 @@
 (The native transport counts in Rust, from a body's first bytes on.)
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nnpm_scheduler.dispatch.refusals import Refusal, refusal, too_much_in_flight
@@ -25,7 +23,8 @@ class Held:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._by_source: dict[str, int] = {}
-        self._calls = 0
+        self.calls = 0
+        """Unanswered."""
         self.bytes = 0
         """Of all bodies held."""
 
@@ -33,10 +32,10 @@ class Held:
         """Counts a call in, in any case, until `release`; returns what it fails with at a bound: TOO_MUCH_IN_FLIGHT."""
         from_source = self._by_source.get(source, 0) + size
         self._by_source[source] = from_source
-        self._calls += 1
+        self.calls += 1
         self.bytes += size
         bounds = self._bounds
-        if self._calls > bounds.calls:
+        if self.calls > bounds.calls:
             return refusal(too_much_in_flight("calls", bounds.calls))
         if self.bytes > bounds.total_bytes:
             return refusal(too_much_in_flight("bytes of requests", bounds.total_bytes))
@@ -46,18 +45,10 @@ class Held:
 
     def release(self, source: str, size: int) -> None:
         """The call has ended."""
-        self._calls -= 1
+        self.calls -= 1
         self.bytes -= size
         left = self._by_source.get(source, 0) - size
         if left:
             self._by_source[source] = left
         else:
             self._by_source.pop(source, None)
-
-    @contextmanager
-    def hold(self, source: str, size: int) -> Iterator[Refusal | None]:
-        """`take`, and `release` at the end."""
-        try:
-            yield self.take(source, size)
-        finally:
-            self.release(source, size)

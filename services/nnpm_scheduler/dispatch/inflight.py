@@ -4,13 +4,15 @@ A number is counted up within the scheduler's incarnation; the nonce, 64 random 
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import SystemRandom
 
 from nnpm.queue.entry import Layout
 from nnpm_scheduler.dispatch.admission import Admitted
 from nnpm_scheduler.dispatch.call import Calls
+from nnpm_scheduler.dispatch.quotas import Account
+from nnpm_scheduler.dispatch.standing import NOBODYS, Standing
 from nnpm_scheduler.dispatch.tracing import CallSpan
 
 _MOST_IN_BLOCK = 4_096
@@ -21,8 +23,9 @@ _MOST_IN_BLOCK = 4_096
 class Flight:
     """An accepted block of calls. It lies in `entry`, if in any; `live` of its calls are unanswered.
 
-    It is a suspect, then of one call, once a worker died with it in hand; `begun_by` is the worker that last was
-    allowed to run it so.
+    It is a suspect, then of one call, once a worker died with it in hand; `begun_by` is the worker that was allowed
+    to run it so, out of the entry that it lies in. `cost` is the work of one call,
+    `accounts` are what it is charged to.
     """
 
     number: int
@@ -38,10 +41,18 @@ class Flight:
     suspect: bool = False
     begun_by: str = ""
     entry: "Posted | None" = None
+    standing: Standing = NOBODYS
+    cost: int = 1
+    accounts: Sequence[Account] = ()
     live: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.live = self.count
+
+    @property
+    def work(self) -> int:
+        """Of what is unanswered."""
+        return self.live * self.cost
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +89,7 @@ class InFlight:
         number, count, nonce, revision = self._number + 1, len(calls), self._nonce(64), to.route.id
         self._number += count
         flight = Flight(number, nonce, calls, count, revision, to.layout, calls.size, now_ns, deadline, span)
+        flight.cost = to.cost
         calls.fly(number, nonce)
         self._flights[number] = flight
         self._count(revision, 1)
@@ -142,6 +154,9 @@ class InFlight:
             suspect=flight.suspect,
             begun_by=flight.begun_by,
             entry=flight.entry,
+            standing=flight.standing,
+            cost=flight.cost,
+            accounts=flight.accounts,
         )
         self._flights[single.number] = single
         self.set_alarm(single, single.deadline)
@@ -169,7 +184,7 @@ class InFlight:
         """Remembers that these blocks are in a stream entry."""
         self._entries[entry] = None
         for flight in entry.flights:
-            flight.entry = entry
+            flight.entry, flight.begun_by = entry, ""
 
     def detach(self, flight: Flight) -> None:
         """Forgets that a block is in an entry; an entry without unanswered blocks is forgotten itself."""

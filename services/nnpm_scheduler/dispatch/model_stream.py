@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator
 from google.protobuf.message import DecodeError
 
 from nnpm.api.inference import inference_pb2
+from nnpm_scheduler.dispatch.calls_aio import AioCall, Failure, varint
 from nnpm_scheduler.dispatch.refusals import cancels_nothing, refusal, unknown_stream_order
-from nnpm_scheduler.dispatch.transport_aio import AioCall, AioTransport, Context, Failure, abort, varint
+from nnpm_scheduler.dispatch.transport_aio import AioTransport, Context, abort
 
 MOST_UNANSWERED = 1_024
 """Requests of one stream that may be unanswered; further ones are left unread."""

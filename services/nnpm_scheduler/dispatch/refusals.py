@@ -83,6 +83,39 @@ def claim_not_found() -> NotFound:
     return NotFound("CLAIM_NOT_FOUND", "the request is answered, cancelled or expired")
 
 
+def overloaded(wait: float, timeout: float) -> ResourceExhausted:
+    """For a call that would be answered too late: it would take `wait` seconds, and has `timeout`."""
+    return ResourceExhausted(
+        "OVERLOADED",
+        f"the call would be answered in about {wait:.1f} s, and its deadline is in {timeout:.1f} s",
+        hint="send less at a time, allow more time, or deploy more replicas",
+        metadata={"predicted_seconds": f"{wait:.3f}"},
+        retry_after=round(max(0.1, wait - timeout), 3),
+    )
+
+
+def quota_exceeded(account: str, quota: str, retry_after: float) -> ResourceExhausted:
+    """For what a tenant or a deployment may not take."""
+    kind, _, name = account.partition(":")
+    return ResourceExhausted(
+        "QUOTA_EXCEEDED",
+        f"{kind} {name!r} has its quota of {quota} already",
+        hint="send less, or have the quota raised",
+        metadata={"kind": kind, "name": name[:200], "quota": quota},
+        retry_after=round(min(60.0, max(0.001, retry_after)), 3),
+    )
+
+
+def quota_unknown() -> Unavailable:
+    """Where quotas fail closed."""
+    return Unavailable(
+        "QUOTA_UNKNOWN",
+        "nobody knows what is left of the quota: Redis does not answer",
+        hint="is Redis up? nnpm status tells; NNPM_SCHEDULER_QUOTA_FAILURE=open lets calls in meanwhile",
+        retry_after=1.0,
+    )
+
+
 def too_much_in_flight(what: str, limit: int) -> ResourceExhausted:
     """At a bound of what a scheduler holds."""
     return ResourceExhausted(

@@ -13,6 +13,7 @@ from nnpm.errors import FailedPrecondition, NnpmError, NotFound, Unavailable
 from nnpm.package.ranges import Range
 from nnpm.package.versions import Version
 from nnpm.tensors.signature import Signature
+from nnpm_scheduler.dispatch.quotas import ANY, Quota
 
 REPLICAS_RETURN = 10.0
 """Seconds after the loss of a revision's last warm replica during which calls are still taken in: they wait for the
@@ -27,7 +28,8 @@ class RevisionRoute:
     """A revision that has, or may get, replicas.
 
     `id` is unique for ever and names the stream; `ready` counts warm replicas; `draining`: no new calls; `batch` is the
-    most requests that one entry may carry, 1 unless joining is proven right; `runtime` is the package's.
+    most requests that one entry may carry, 1 unless joining is proven right; `runtime` is the package's; `quota` is the
+    deployment's.
     """
 
     id: str
@@ -39,6 +41,8 @@ class RevisionRoute:
     draining: bool = False
     batch: int = 1
     runtime: str = "onnx"
+    deployment: str = ""
+    quota: Quota = ANY
 
     @property
     def serves(self) -> bool:

@@ -5,7 +5,8 @@ the next one that is to be sampled.
 """
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from random import Random
 
 from opentelemetry import propagate, trace
@@ -43,12 +44,24 @@ class CallTracer:
             it came.
         sample_ratio: share of the calls without a context of their own that are sampled.
         random: decides which.
+        per_second: of them are sampled at most, unless all are to be.
+        clock: monotonic, seconds.
     """
 
-    def __init__(self, tracer: trace.Tracer | None, sample_ratio: float, random: Random) -> None:
+    def __init__(
+        self,
+        tracer: trace.Tracer | None,
+        sample_ratio: float,
+        random: Random,
+        per_second: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._tracer = tracer
         self._ratio = sample_ratio if tracer is not None else 0.0
         self._random = random
+        self._gap = 1.0 / per_second if sample_ratio < 1 else 0.0
+        self._clock = clock
+        self._rests_until = 0.0
         self._unsampled = self._draw()
 
     def begin(self, calls: Calls) -> Sequence[tuple[Calls, CallSpan | None]]:
@@ -60,7 +73,7 @@ class CallTracer:
             self._unsampled -= len(calls)
             return ((calls, None),)
         parts: list[tuple[Calls, CallSpan | None]] = []
-        while len(calls) > self._unsampled:
+        while len(calls) > self._unsampled and not self._is_resting():
             if self._unsampled:
                 parts.append((calls.split(int(self._unsampled)), None))
             self._unsampled = self._draw()
@@ -68,8 +81,18 @@ class CallTracer:
                 return [*parts, (calls, self._open(calls))]
             one = calls.split(1)
             parts.append((one, self._open(one)))
-        self._unsampled -= len(calls)
+        self._unsampled = max(0, self._unsampled - len(calls))
         return [*parts, (calls, None)]
+
+    def _is_resting(self) -> bool:
+        """Asked where a call is due to be sampled: notes that it is, if it may be."""
+        if not self._gap:
+            return False
+        now = self._clock()
+        if now < self._rests_until:
+            return True
+        self._rests_until = now + self._gap
+        return False
 
     def _draw(self) -> float:
         """How many calls pass before the next sampled one (geometric distribution)."""

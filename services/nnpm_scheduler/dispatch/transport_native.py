@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from nnpm_wire import Front
 
 
-def open_front(scheduler: str, bounds: Bounds, max_message_bytes: int) -> "Front":
-    """The scheduler's listeners. Raises ImportError where nnpm_wire is not installed."""
+def open_front(scheduler: str, bounds: Bounds, max_message_bytes: int, keys: tuple[str, ...] = METADATA) -> "Front":
+    """The scheduler's listeners, which hand over these keys of metadata. Raises ImportError without nnpm_wire."""
     from nnpm_wire import Front  # noqa: PLC0415 -- optional: grpc.aio does the same, slower
 
     return Front(
@@ -39,7 +39,7 @@ def open_front(scheduler: str, bounds: Bounds, max_message_bytes: int) -> "Front
         total_bytes=bounds.total_bytes,
         connection_bytes=bounds.source_bytes,
         calls=bounds.calls,
-        metadata=METADATA,
+        metadata=keys,
         refusals=_refusals(scheduler, bounds, max_message_bytes),
     )
 

@@ -9,47 +9,39 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from nnpm.errors import NnpmError, Unavailable
 from nnpm.rpc.status import from_bytes
 from nnpm_scheduler.dispatch.admission import Admission, Admitted
 from nnpm_scheduler.dispatch.alarms import Alarms
 from nnpm_scheduler.dispatch.audit import Workers
+from nnpm_scheduler.dispatch.boarding import Boarding, Limits
 from nnpm_scheduler.dispatch.call import Calls
 from nnpm_scheduler.dispatch.ends import Ends
 from nnpm_scheduler.dispatch.inflight import Flight, InFlight, Posted
 from nnpm_scheduler.dispatch.meter import Meter
 from nnpm_scheduler.dispatch.queues import Queues
+from nnpm_scheduler.dispatch.quotas import Quotas
 from nnpm_scheduler.dispatch.refusals import (
     claim_not_found,
     past_deadline,
     poison,
     queue_unavailable,
-    refuse,
     revision_retired,
     stopping,
 )
 from nnpm_scheduler.dispatch.replies import Landed, Reply
 from nnpm_scheduler.dispatch.routes import Routes
+from nnpm_scheduler.dispatch.standing import Standings
 from nnpm_scheduler.dispatch.statistics import BatchFigures
 from nnpm_scheduler.dispatch.stream import Stream
-from nnpm_scheduler.dispatch.tracing import CallSpan, CallTracer
-from nnpm_scheduler.dispatch.window import share_of
+from nnpm_scheduler.dispatch.tracing import CallTracer
 
 STREAM_KEPT = 30.0
 """Seconds that a retired revision's stream is kept for workers that still look at it."""
 
-PUT_BACK = frozenset({"WORKER_STOPPING"})
+PUT_BACK = frozenset({"NOT_BEGUN"})
 """A worker answers so when it hands requests back that it has not begun: another worker gets them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds that a call without a deadline may take; bytes above which a request travels alone."""
-
-    timeout: float
-    alone_above: int
 
 
 class Dispatch:
@@ -60,16 +52,27 @@ class Dispatch:
 
     _stream: Stream
 
-    def __init__(self, routes: Routes, inflight: InFlight, meter: Meter, tracer: CallTracer, limits: Limits) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        inflight: InFlight,
+        meter: Meter,
+        tracer: CallTracer,
+        limits: Limits,
+        *,
+        quotas: Quotas | None = None,
+    ) -> None:
         self._routes = routes
         self._inflight = inflight
         self._admission = Admission(routes)
         self._meter = meter
         self._tracer = tracer
-        self._limits = limits
-        self._queues = Queues(routes, inflight)
-        self._ends = Ends(inflight, self._queues, meter)
+        self._standings = Standings()
+        self._queues = Queues(routes, inflight, limits.sharing)
+        quotas = quotas or Quotas()
+        self._ends = Ends(inflight, self._queues, meter, quotas)
         self._alarms = Alarms(inflight, self._near_deadline, self._past_deadline)
+        self._boarding = Boarding(inflight, self._queues, meter, alarms=self._alarms, quotas=quotas, limits=limits)
         self._stopping = False
         self.audit_wanted = asyncio.Event()
         """Set when entries may be lost or in dead hands; the auditor waits for it."""
@@ -88,11 +91,10 @@ class Dispatch:
         for block in blocks:
             for calls, span in self._tracer.begin(block):
                 try:
-                    admitted = self._admit(calls)
+                    admitted, standing = self._admit(calls), self._standings.of(calls.metadata)
+                    self._boarding.board(calls, span, admitted, standing, now)
                 except NnpmError as error:
-                    self._refuse(calls, span, error)
-                else:
-                    self._board(calls, span, admitted, now)
+                    self._boarding.refuse(calls, span, error)
         self._pump()
         self._alarms.arm()
 
@@ -148,6 +150,7 @@ class Dispatch:
         self._meter.sent(sent)
         if figures.requests:
             self._meter.ran(revision, figures)
+            self._queues.touch(revision).pace.ran(figures)
         self._pump()
         return wanted
 
@@ -158,10 +161,20 @@ class Dispatch:
             raise claim_not_found()
         return flight.calls.body() if flight.layout is None else b"".join(flight.calls.raw())
 
-    def begin(self, worker: str, number: int, nonce: int) -> bool:
-        """Whether a worker may run this suspect: it is still wanted."""
+    def begin(self, worker: str, number: int, nonce: int, entry: bytes = b"") -> bool:
+        """Whether a worker may run this suspect: it is still wanted, and was not taken back since the worker read it.
+
+        Args:
+            worker: its incarnation.
+            number: the suspect's.
+            nonce: the suspect's.
+            entry: the id of what the worker has read; empty from one that does not say.
+        """
         flight = self._inflight.get(number, nonce)
-        if flight is None:
+        if flight is None or flight.entry is None:
+            return False
+        # An entry's id may not be known here yet, although it was read.
+        if entry and flight.entry.id not in {b"", entry}:
             return False
         flight.begun_by = worker
         return True
@@ -234,27 +247,6 @@ class Dispatch:
         if self._stopping:
             raise stopping()
         return self._admission.admit(calls)
-
-    def _refuse(self, calls: Calls, span: CallSpan | None, error: NnpmError) -> None:
-        self._meter.refused(error, refuse(calls, error))
-        if span is not None:
-            span.end(error)
-
-    def _board(self, calls: Calls, span: CallSpan | None, admitted: Admitted, now: int) -> None:
-        """Takes a block in flight, in pieces that each fit an entry."""
-        route, window = admitted.route, self._queues.touch(admitted.route.id)
-        timeout = self._limits.timeout if calls.timeout is None else calls.timeout
-        share = share_of(len(calls), ready=route.ready, batch=route.batch)
-        if calls.size > self._limits.alone_above * len(calls):
-            share = 1
-        while True:
-            piece = calls.split(share) if len(calls) > share else calls
-            flight = self._inflight.admit(piece, admitted, now, now / 1e9 + timeout, span)
-            self._meter.accepted(flight)
-            self._alarms.set(flight)
-            window.add(flight)
-            if piece is calls:
-                return
 
     def _not_run(self, flight: Flight, first: int, count: int, error: NnpmError) -> int:
         """A worker could not answer so many requests of a block: another one gets them, or their calls fail."""

@@ -17,7 +17,7 @@ from chaos.load import Load, Mix
 from chaos.runtime.nnpm_chaos_runtime import WIDTH, answer
 from nnpm.api.inference import inference_pb2 as pb
 
-MIX = Mix(streams=100, foreign=300, cancelled=100, hasty=0, large=0, never=0)
+MIX = Mix(streams=100, foreign=300, cancelled=100, hasty=0, quick=0, large=0, never=0)
 
 
 class Server:

@@ -35,9 +35,10 @@ class PolynomialRuntime:
 
 
 class Polynomial:
-    """See `nnpm_worker.runtime.Model`: one input, one output, each element for itself."""
+    """See `nnpm_worker.runtime.Model` and `Steady`: one input, one output, each element for itself."""
 
     providers = ("CPU",)
+    steady = True
 
     def __init__(self, coefficients: np.ndarray, signature: Signature) -> None:
         self._coefficients = coefficients

@@ -128,6 +128,18 @@ def test_a_lethal_call_that_kills_three_workers_or_is_answered_is_found() -> Non
     assert broken(history_of(answered(), lethal=True, expected="")) == [8]
 
 
+@pytest.mark.parametrize(
+    ("kind", "at", "excused"),
+    [("flush-redis", 0.1, True), ("flush-redis", 0.4, False), ("lose-tail", 0.2, True), ("kill-redis", 0.1, False)],
+)
+def test_a_death_that_redis_forgot_before_it_was_noticed_is_not_counted(kind: str, at: float, excused: bool) -> None:
+    history = history_of(End(109.0, "INTERNAL", "POISON_REQUEST"), lethal=True, expected="")
+    history.begins = [Begin(1, 7, 100.1), Begin(1, 8, 102.0), Begin(1, 9, 105.0)]
+    history.deaths = {7: 100.1, 8: 102.1, 9: 105.1}
+    history.troubles = [Trouble(kind, "redis", 100.1 + at, 100.15 + at)]
+    assert broken(history) == ([] if excused else [8])
+
+
 def test_what_is_left_at_rest_is_found() -> None:
     history = history_of(answered())
     history.at_rest.append("one entry pending")

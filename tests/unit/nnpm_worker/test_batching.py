@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from nnpm.queue.entry import Block
+from nnpm.queue.entry import Block, InputSpec
+from nnpm.tensors.datatypes import of_array
 from nnpm_worker.batching import BatchPlan, group, join, split
-from nnpm_worker.requests import Job, Piece
+from nnpm_worker.buffers import Buffers
+from nnpm_worker.requests import Job, Piece, piece_of
 
 PLAN = BatchPlan(8)
 JOB = Job(Block(1, 2, 1, 0, 0), 0, 0, 0)
@@ -18,7 +20,13 @@ def piece(
     dtype: type = np.float32,
     outputs: tuple[str, ...] = (),
 ) -> Piece:
-    return Piece(JOB, 0, count, {name: np.full((count, rows, width), rows, dtype)}, outputs, "model")
+    return made({name: np.full((count, rows, width), rows, dtype)}, outputs)
+
+
+def made(inputs: dict[str, np.ndarray], outputs: tuple[str, ...] = ()) -> Piece:
+    """Of arrays whose axis 0 is the request."""
+    specs = [InputSpec(name, of_array(array).name, array.shape[1:]) for name, array in inputs.items()]
+    return piece_of(JOB, len(next(iter(inputs.values()))), inputs, specs, outputs=outputs, model_name="model")
 
 
 def rows_of(run: list[Piece]) -> int:
@@ -58,8 +66,8 @@ def test_no_rows_or_a_full_batch_run_alone(rows: int) -> None:
 
 
 def test_inputs_that_disagree_in_rows_run_alone() -> None:
-    odd = Piece(JOB, 0, 2, {"a": np.ones((2, 1, 2)), "b": np.ones((2, 2, 2))}, (), "model")
-    scalar = Piece(JOB, 0, 2, {"a": np.ones(2)}, (), "model")
+    odd = made({"a": np.ones((2, 1, 2)), "b": np.ones((2, 2, 2))})
+    scalar = made({"a": np.ones(2)})
     assert [[each.count for each in run] for run in group([odd, scalar], PLAN)] == [[1], [1], [1], [1]]
 
 
@@ -70,7 +78,7 @@ def test_nothing_is_joined_where_the_plan_forbids_it() -> None:
 
 def test_what_is_joined_comes_apart_again() -> None:
     pieces = [piece(1, count=2), piece(3), piece(2, count=3)]
-    joined = join(pieces)
+    joined = join(pieces, Buffers())
     shares = split({"y": joined["x"] * 2}, pieces)
     assert shares is not None
     for each, share in zip(pieces, shares, strict=True):

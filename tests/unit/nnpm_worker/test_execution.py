@@ -203,3 +203,12 @@ def test_an_expired_block_is_not_run() -> None:
     jobs[0].deadline_ns = 1
     assert answers(run(model, *jobs), jobs) == ["DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"]
     assert model.runs == []
+
+
+def test_a_runtime_that_answers_with_its_input_does_not_see_it_overwritten_by_the_next_batch() -> None:
+    execution = Execution(Doubling(lambda x: x), BatchPlan(64), ReplyWriter("1.0.0", 1 << 20))
+    first, second = [job(1), job(2)], [job(3), job(4)]
+    one = execution.run(first)
+    other = execution.run(second)
+    assert answers(one, first) == [[1], [2]]
+    assert answers(other, second) == [[3], [4]]

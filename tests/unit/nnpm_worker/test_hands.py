@@ -16,10 +16,11 @@ def test_an_entry_stays_in_hand_until_its_acknowledgement_is_answered() -> None:
     assert (len(hands), hands.requests) == (1, 2)
     hands.done(entry)
     assert (len(hands), hands.requests) == (1, 0)
-    acks = hands.to_acknowledge()
-    assert acks == {"r": [b"1-0"]}
-    assert hands.to_acknowledge() == acks, "an unanswered acknowledgement is sent again"
-    hands.acknowledged(acks)
+    assert hands.to_acknowledge("r") == [b"1-0"]
+    assert hands.to_acknowledge("r") == []
+    hands.acknowledge_again("r")
+    assert hands.to_acknowledge("r") == [b"1-0"], "an unanswered acknowledgement is sent again"
+    hands.acknowledged("r", [b"1-0"])
     assert len(hands) == 0
     assert not hands.of("r")
 
@@ -38,7 +39,7 @@ def test_the_same_id_in_two_streams_is_two_entries() -> None:
     hands.add(one)
     hands.add(two)
     hands.done(one)
-    hands.acknowledged(hands.to_acknowledge())
+    hands.acknowledged("a", hands.to_acknowledge("a"))
     assert not hands.of("a")
     assert hands.of("b")
 
@@ -66,8 +67,10 @@ def test_ids_with_nothing_behind_them_are_only_acknowledged() -> None:
     hands.add_empty("r", b"1-0")
     hands.add_empty("r", b"2-0")
     assert hands.of("r")
-    hands.acknowledged({"r": [b"1-0"]})
-    assert hands.to_acknowledge() == {"r": [b"2-0"]}
+    assert hands.to_acknowledge("r") == [b"1-0", b"2-0"]
+    hands.acknowledged("r", [b"1-0"])
+    hands.acknowledge_again("r")
+    assert hands.to_acknowledge("r") == [b"2-0"]
 
 
 def test_what_was_taken_back_is_forgotten_without_a_word() -> None:
@@ -76,7 +79,7 @@ def test_what_was_taken_back_is_forgotten_without_a_word() -> None:
     hands.add(entry)
     hands.forget(entry)
     assert len(hands) == 0
-    assert hands.to_acknowledge() == {}
+    assert hands.to_acknowledge("r") == []
 
 
 def test_a_cancellation_finds_its_request_within_a_block() -> None:

@@ -14,7 +14,7 @@ from nnpm_worker.cache import Cache
 from nnpm_worker.models import Models, ModelState, ModelStatus, Traffic
 from nnpm_worker.packages import Packages
 from nnpm_worker.plugins import Runtimes
-from nnpm_worker.replica import LoadLimits, Replica, Revision
+from nnpm_worker.replica import Batching, LoadLimits, Replica, Revision
 from nnpm_worker.runtime import RuntimeOptions, Signature
 from support import models as onnx_models
 from support.waiting import eventually
@@ -79,7 +79,7 @@ def revision(name: str) -> Revision:
             "files": [{"path": "model.onnx", "size": len(CONTENT), "digest": digest_of(CONTENT)}],
         }
     )
-    return Revision(name, "acme", "1.0.0", manifest, Signature((), ()), 0)
+    return Revision(name, "acme", "1.0.0", manifest, Signature((), ()), Batching())
 
 
 @pytest.fixture

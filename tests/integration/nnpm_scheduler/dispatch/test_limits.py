@@ -152,6 +152,7 @@ async def test_a_claim_cannot_be_redeemed_without_its_nonce_or_after_the_answer(
 async def test_redis_holds_a_bounded_window_and_the_rest_waits_in_memory(redis_url: str) -> None:
     waiting = 3 * OPEN_PER_REPLICA
     async with running_front(redis_url) as front:
+        front.routes.replace(table(revision(batch=OPEN_PER_REPLICA // 2)))
         async with front.channel() as channel:
             infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
             calls = [asyncio.ensure_future(infer(echo_request(id=str(n)), timeout=30)) for n in range(waiting)]
@@ -184,7 +185,7 @@ async def test_a_message_over_the_limit_is_refused_clearly(redis_url: str) -> No
 
 async def test_a_request_that_a_stopping_worker_hands_back_is_run_by_another(redis_url: str) -> None:
     async def hand_back(asked: Asked) -> NnpmError:
-        return Unavailable("WORKER_STOPPING", "not begun")
+        return Unavailable("NOT_BEGUN", "not begun")
 
     async with running_front(redis_url) as front:
         async with HandWorker(front, hand_back) as leaving:

@@ -106,6 +106,28 @@ async def test_a_suspect_whose_worker_only_lost_its_connection_is_not_poison(red
         await eventually(front.at_rest)
 
 
+async def test_a_request_that_killed_two_workers_kills_no_third_when_redis_loses_its_entry(redis_url: str) -> None:
+    async with running_front(redis_url) as front, HandWorker(front, never) as first:
+        call = asyncio.create_task(front.infer(echo_request(), timeout=20))
+        await eventually(lambda: first.seen)
+        async with HandWorker(front, never) as second:
+            await first.kill()
+            await eventually(lambda: second.suspects)
+            front.fleet.lost_just_now.add(second.incarnation)
+            await second.kill()
+        await front.redis.flushall()
+        async with HandWorker(front) as third:
+            front.dispatch.worker_lost()
+            await eventually(lambda: not front.dispatch.audit_wanted.is_set())
+            front.fleet.lost_just_now.clear()
+            front.dispatch.worker_lost()
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call
+            assert from_call(refused.value).reason == "POISON_REQUEST"
+            assert not third.seen
+        await eventually(front.at_rest)
+
+
 async def test_a_late_answer_of_a_worker_that_was_given_up_is_dropped(redis_url: str) -> None:
     wake = asyncio.Event()
 

@@ -5,14 +5,19 @@ from dataclasses import replace
 import pytest
 
 from nnpm.errors import InvalidArgument
-from nnpm_scheduler.control.deployments import Failure, Spec
+from nnpm_scheduler.control.deployments import Batching, Failure, Spec
+from nnpm_scheduler.dispatch.quotas import Quota
 from support.desired_state import deployment, revision
 
 ONE, TWO = revision(1), revision(2)
 
 
 def test_a_spec_gets_its_defaults() -> None:
-    assert Spec("acme/tiny", "", 0).checked() == Spec("acme/tiny", "latest", 1, 0)
+    assert Spec("acme/tiny", "", 0).checked() == Spec("acme/tiny", "latest", 1, Batching())
+
+
+def test_preferred_sizes_are_kept_in_order_and_once() -> None:
+    assert Spec("acme/tiny", "", 1, Batching(preferred=(8, 2, 8))).checked().batching.preferred == (2, 8)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +27,15 @@ def test_a_spec_gets_its_defaults() -> None:
         (Spec("Acme/Tiny", ""), "INVALID_PACKAGE_NAME"),
         (Spec("acme/tiny", "!!"), "INVALID_SELECTOR"),
         (Spec("acme/tiny", "", 1001), "INVALID_DEPLOYMENT"),
-        (Spec("acme/tiny", "", 1, 65537), "INVALID_DEPLOYMENT"),
+        (Spec("acme/tiny", "", 1, Batching(65537)), "INVALID_DEPLOYMENT"),
+        (Spec("acme/tiny", "", 1, quota=Quota(rate=-1)), "INVALID_DEPLOYMENT"),
+        (Spec("acme/tiny", "", 1, quota=Quota(rate=float("nan"))), "INVALID_DEPLOYMENT"),
+        (Spec("acme/tiny", "", 1, quota=Quota(in_flight=2_000_000_000)), "INVALID_DEPLOYMENT"),
+        (Spec("acme/tiny", "", 1, Batching(max_queue_delay=60_000_001)), "INVALID_DEPLOYMENT"),
+        (Spec("acme/tiny", "", 1, Batching(max_queue_delay=-1)), "INVALID_DEPLOYMENT"),
+        (Spec("acme/tiny", "", 1, Batching(preferred=(0,))), "INVALID_DEPLOYMENT"),
+        (Spec("acme/tiny", "", 1, Batching(8, preferred=(9,))), "INVALID_DEPLOYMENT"),
+        (Spec("acme/tiny", "", 1, Batching(preferred=tuple(range(1, 18)))), "INVALID_DEPLOYMENT"),
     ],
 )
 def test_a_wrong_spec_is_refused(spec: Spec, reason: str) -> None:

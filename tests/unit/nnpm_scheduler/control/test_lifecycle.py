@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from nnpm.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from nnpm_scheduler.control.deployments import Deployment, Failure, Spec
+from nnpm_scheduler.control.deployments import Batching, Deployment, Failure, Spec
 from nnpm_scheduler.control.desired import DesiredState
 from nnpm_scheduler.control.failures import LoadError, LoadFailures
 from nnpm_scheduler.control.lifecycle import Lifecycle
@@ -107,16 +107,16 @@ async def test_concurrent_changes_without_an_etag_all_take_effect(lifecycle: Lif
     await lifecycle.create("", TINY)
     await asyncio.gather(
         lifecycle.update("acme-tiny", "", lambda spec: replace(spec, replicas=3), resolve=False),
-        lifecycle.update("acme-tiny", "", lambda spec: replace(spec, max_batch_size=8), resolve=False),
+        lifecycle.update("acme-tiny", "", lambda spec: replace(spec, batching=Batching(8)), resolve=False),
     )
-    assert desired.find("acme-tiny").spec == replace(TINY, replicas=3, max_batch_size=8)
+    assert desired.find("acme-tiny").spec == replace(TINY, replicas=3, batching=Batching(8))
 
 
 async def test_scaling_goes_on_with_what_is_loaded(lifecycle: Lifecycle) -> None:
     made = await lifecycle.create("", TINY)
     scaled = await lifecycle.update("acme-tiny", "", lambda spec: replace(spec, replicas=4), resolve=False)
     assert (scaled.newest.number, scaled.newest.id) == (2, made.newest.id)
-    joined = await lifecycle.update("acme-tiny", "", lambda spec: replace(spec, max_batch_size=1), resolve=False)
+    joined = await lifecycle.update("acme-tiny", "", lambda spec: replace(spec, batching=Batching(1)), resolve=False)
     assert joined.newest.id != made.newest.id
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from nnpm_scheduler.control.fleet import Worker
 from nnpm_scheduler.control.routing import route_table
+from nnpm_scheduler.dispatch.quotas import Quota
 from nnpm_scheduler.dispatch.routes import DeploymentRoute, RevisionRoute, Routes, RouteTable
 from support.desired_state import SIGNATURE, deployment, revision, worker
 
@@ -18,8 +19,14 @@ def batched(each: Worker, revision: str, rows: int) -> Worker:
 
 def test_a_revision_is_routed_with_what_a_call_needs() -> None:
     table = route_table([deployment(ONE, ONE)], [worker("a", r1="ready"), worker("b", r1="ready")], (), EMPTY)
-    route = RevisionRoute("r1", 1, "1.0.0", ONE.published.digest, SIGNATURE, ready=2)
+    route = RevisionRoute("r1", 1, "1.0.0", ONE.published.digest, SIGNATURE, ready=2, deployment="acme-tiny")
     assert table == RouteTable((DeploymentRoute("acme-tiny", "acme/tiny", (route,)),))
+
+
+def test_a_quota_is_the_deployments_newest_one() -> None:
+    limited = replace(TWO, id="r1", spec=replace(TWO.spec, quota=Quota(5, 6)))
+    table = route_table([deployment(limited, ONE)], [worker("a", r1="ready")], (), EMPTY)
+    assert {route.quota for route in table.deployments[0].revisions} == {Quota(5, 6)}
 
 
 def test_a_revision_takes_no_calls_before_it_is_promoted() -> None:

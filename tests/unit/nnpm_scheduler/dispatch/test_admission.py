@@ -7,8 +7,8 @@ import pytest
 from nnpm.api.inference import inference_pb2 as pb
 from nnpm.errors import NnpmError
 from nnpm_scheduler.dispatch.admission import MOST_REMEMBERED, Admission
+from nnpm_scheduler.dispatch.calls_aio import AioCalls
 from nnpm_scheduler.dispatch.routes import REPLICAS_RETURN, Routes, RouteTable
-from nnpm_scheduler.dispatch.transport_aio import AioCalls
 from support.core import call_of
 from support.front import echo_request, revision, table, with_ready
 

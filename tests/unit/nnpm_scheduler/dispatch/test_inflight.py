@@ -3,8 +3,8 @@
 import pytest
 
 from nnpm_scheduler.dispatch.admission import Admitted
+from nnpm_scheduler.dispatch.calls_aio import AioCalls
 from nnpm_scheduler.dispatch.inflight import Flight, InFlight, Posted
-from nnpm_scheduler.dispatch.transport_aio import AioCalls
 from support.core import call_of
 from support.front import echo_request, revision
 

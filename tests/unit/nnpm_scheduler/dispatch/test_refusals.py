@@ -22,6 +22,9 @@ MADE = [
     refusals.scheduler_changed("abc"),
     refusals.unknown_stream_order(),
     refusals.cancels_nothing(),
+    refusals.overloaded(2.5, 1.0),
+    refusals.quota_exceeded("tenant:gold", "3 requests a second", 0.25),
+    refusals.quota_unknown(),
 ]
 
 

@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from nnpm_scheduler.dispatch.call import Calls
+from nnpm_scheduler.dispatch.calls_aio import AioCall, AioCalls
 from nnpm_scheduler.dispatch.tracing import CallSpan, CallTracer
-from nnpm_scheduler.dispatch.transport_aio import AioCall, AioCalls
 from support.core import call_of
 from support.front import echo_request
 
@@ -47,10 +47,23 @@ async def test_the_share_of_sampled_calls_is_the_ratio_whatever_the_blocks(ratio
     assert abs(sampled / calls - ratio) < 4 * (ratio * (1 - ratio) / calls) ** 0.5
 
 
+async def test_no_more_than_so_many_a_second_are_sampled() -> None:
+    now = 100.0
+    tracer = CallTracer(recording()[0], 0.5, Random(7), per_second=10, clock=lambda: now)
+    sampled = []
+    for _ in range(50):
+        found = pieces(tracer, [call_of(BODY) for _ in range(200)])
+        sampled.append(sum(span is not None for _, span in found))
+        now += 0.05
+    assert sampled == [1, 0] * 25
+
+
 async def test_a_ratio_of_one_samples_every_call_and_of_zero_none() -> None:
     calls = [call_of(BODY) for _ in range(5)]
     spans = [span for _, span in pieces(CallTracer(recording()[0], 1.0, Random(1)), calls)]
     assert len([span for span in spans if span is not None and span.traceparent]) == 5
+    spans = [span for _, span in pieces(CallTracer(recording()[0], 1.0, Random(1), per_second=1), calls)]
+    assert None not in spans, "and has no limit"
     assert len(pieces(CallTracer(recording()[0], 0.0, Random(1)), calls)) == 1
     assert len(pieces(CallTracer(None, 1.0, Random(1)), calls)) == 1
 

@@ -10,14 +10,14 @@ from nnpm.api.inference import inference_pb2 as pb
 from nnpm.errors import InvalidArgument, NnpmError, Unavailable
 from nnpm.queue.entry import Block
 from nnpm.rpc.status import from_status, to_status
+from nnpm_scheduler.dispatch.calls_aio import AioCall, AioCalls, Failure
 from nnpm_scheduler.dispatch.replies import Reply
 from nnpm_scheduler.dispatch.routes import RouteTable
-from nnpm_scheduler.dispatch.transport_aio import AioCall, AioCalls, Failure
 from support.core import REVISION, Core, call_of
 from support.front import echo_request
 from support.waiting import eventually
 
-HANDED_BACK = Unavailable("WORKER_STOPPING", "not begun")
+HANDED_BACK = Unavailable("NOT_BEGUN", "not begun")
 BROKEN = InvalidArgument("INVALID_CONTENTS", "no")
 
 
@@ -276,6 +276,19 @@ async def test_what_a_dead_worker_had_comes_back_one_by_one_as_suspects() -> Non
     core.assert_balanced()
 
 
+async def test_a_suspect_is_not_begun_out_of_an_entry_that_was_taken_back() -> None:
+    core = Core()
+    core.send(1)
+    (entry,) = core.write()
+    core.dispatch.take_back(entry, "first")
+    (lone,) = core.write()
+    (block,) = core.blocks(lone)
+    core.dispatch.take_back(lone, "frozen")
+    (again,) = core.write()
+    assert not core.dispatch.begin("frozen", block.number, block.nonce, lone.id)
+    assert core.dispatch.begin("third", block.number, block.nonce, again.id)
+
+
 async def test_only_the_suspect_that_its_worker_began_is_poison() -> None:
     core = Core()
     calls = core.send(3)
@@ -442,7 +455,7 @@ async def test_more_replicas_get_more_of_the_queue_at_once() -> None:
     core = Core(batch=64)
     core.send(300)
     written = sum(flight.live for entry in core.write() for flight in entry.flights)
-    core.scale(3)
+    core.scale(3, batch=64)
     assert sum(flight.live for entry in core.write() for flight in entry.flights) == 300 - written > 0
 
 

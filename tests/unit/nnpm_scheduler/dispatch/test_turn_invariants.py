@@ -10,8 +10,8 @@ from nnpm.api.inference import inference_pb2 as pb
 from nnpm.errors import InvalidArgument, Unavailable
 from nnpm.queue.entry import Block
 from nnpm.rpc.status import from_status
+from nnpm_scheduler.dispatch.calls_aio import AioCall
 from nnpm_scheduler.dispatch.inflight import Posted
-from nnpm_scheduler.dispatch.transport_aio import AioCall
 from support.core import REVISION, Core
 
 ENDS = {"INVALID_CONTENTS", "POISON_REQUEST"}
@@ -54,7 +54,7 @@ class Play:
             case luck if luck < 0.1:
                 self.core.fail(block, InvalidArgument("INVALID_CONTENTS", "no"), offset, count)
             case luck if luck < 0.25:
-                self.core.fail(block, Unavailable("WORKER_STOPPING", "not begun"), offset, count)
+                self.core.fail(block, Unavailable("NOT_BEGUN", "not begun"), offset, count)
             case _:
                 self.core.answer(block, offset, count)
 

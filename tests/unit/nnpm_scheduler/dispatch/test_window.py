@@ -4,8 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nnpm_scheduler.dispatch.admission import Admitted
 from nnpm_scheduler.dispatch.inflight import Flight, Posted
-from nnpm_scheduler.dispatch.window import MOST_IN_ENTRY, OPEN_PER_REPLICA, Window
+from nnpm_scheduler.dispatch.sharing import Sharing
+from nnpm_scheduler.dispatch.standing import NOBODYS, Priority, Standing
+from nnpm_scheduler.dispatch.statistics import BatchFigures
+from nnpm_scheduler.dispatch.window import LEAD, MOST_IN_ENTRY, OPEN_PER_REPLICA, Window
+from support.front import revision
 
 
 class _Calls:
@@ -13,11 +18,15 @@ class _Calls:
 
 
 class Rig:
-    """A window, as the dispatch core uses it."""
+    """A window, as the dispatch core uses it; by default of a model whose runs take no time worth mentioning."""
 
-    def __init__(self) -> None:
-        self.window = Window("r")
+    def __init__(self, run: float | None = 1e-6) -> None:
+        self.window = Window("r", Sharing())
         self._number = 0
+        self.now = 0.0
+        if run is not None:
+            for _ in range(4):
+                self.window.pace.ran(BatchFigures(1, 1, 0, int(run * 1e9), 0))
 
     def add(self, *counts: int) -> list[Flight]:
         flights = []
@@ -30,7 +39,7 @@ class Rig:
         return flights
 
     def take(self, ready: int = 1, batch: int = 64) -> list[Posted]:
-        entries = self.window.take(ready=ready, batch=batch, now=0.0)
+        entries = self.window.take(ready=ready, batch=batch, now=self.now)
         for entry in entries:
             for flight in entry.flights:
                 flight.entry = entry
@@ -49,9 +58,8 @@ class Rig:
 
     def answer(self, flight: Flight, count: int | None = None) -> None:
         count = flight.live if count is None else count
+        self.window.landed(flight, count, answered=True)
         flight.live -= count
-        if flight.entry is not None:
-            self.window.returned(flight.entry, count)
         if not flight.live:
             self.window.forget(flight)
 
@@ -166,6 +174,48 @@ def test_a_suspect_that_is_lost_again_makes_room_for_the_next() -> None:
     assert not rig.window
 
 
+def test_before_the_first_run_two_batches_are_out_for_each_replica() -> None:
+    rig = Rig(run=None)
+    rig.add(*[1] * 100)
+    assert sum(sizes(rig.take(ready=3, batch=4))) == 24
+
+
+@pytest.mark.parametrize(
+    ("batch", "run", "wanted"), [(1, 0.001, 4), (1, 0.0001, 31), (16, 0.002, 40), (64, 0.002, 128)]
+)
+def test_a_fast_model_is_given_what_it_does_while_the_window_is_refilled(batch: int, run: float, wanted: int) -> None:
+    rig = Rig(run=run)
+    rig.add(*[1] * 1_000)
+    assert sum(sizes(rig.take(batch=batch))) == wanted
+
+
+@pytest.mark.parametrize(("ready", "batch"), [(1, 1), (1, 16), (3, 1), (3, 16)])
+def test_a_slow_run_is_followed_by_what_is_first_in_order_shortly_before_its_end(ready: int, batch: int) -> None:
+    rig = Rig(run=0.1)
+    rig.add(*[1] * 10 * ready * batch)
+    assert sum(sizes(rig.take(ready, batch))) == ready * batch
+    assert rig.window.due(rig.now) == pytest.approx(0.1 - LEAD)
+    rig.now = 0.1 - LEAD - 0.001
+    assert rig.take(ready, batch) == []
+    rig.now = 0.1 - LEAD
+    assert sum(sizes(rig.take(ready, batch))) == ready * batch
+    rig.now = 1.0
+    assert (rig.take(ready, batch), rig.window.due(rig.now)) == ([], None)
+
+
+def test_what_follows_a_run_is_running_itself_when_that_has_ended() -> None:
+    rig = Rig(run=0.1)
+    rig.add(*[1] * 10)
+    (first,) = rig.take(batch=1)
+    rig.now = 0.1
+    (second,) = rig.take(batch=1)
+    rig.answer(first.flights[0])
+    assert rig.take(batch=1) == []
+    assert rig.window.due(rig.now) == pytest.approx(0.2 - LEAD)
+    rig.answer(second.flights[0])
+    assert sizes(rig.take(batch=1)) == [1]
+
+
 @given(st.lists(st.integers(1, 64), max_size=40), st.integers(0, 4), st.integers(1, 64))
 def test_blocks_of_any_sizes_leave_in_order_within_the_window_and_the_batch(
     blocks: list[int], ready: int, batch: int
@@ -182,3 +232,49 @@ def test_blocks_of_any_sizes_leave_in_order_within_the_window_and_the_batch(
                 rig.answer(flight)
     assert left == waiting
     assert (rig.window._out, bool(rig.window)) == (0, False)
+
+
+def test_who_would_be_late_is_told_how_late_by_class_tenant_and_what_is_ahead() -> None:
+    rig = Rig(run=0.1)
+    to = Admitted(revision(ready=1, batch=1), None)
+    rig.add(*[1] * 11)
+    rig.take(batch=1)
+    assert rig.window.waiting == 10
+
+    def late(standing: Standing, patience: float) -> float:
+        return rig.window.too_late(1, to, standing, 1.0, patience)
+
+    assert late(NOBODYS, 1.0) == pytest.approx(1.2)
+    assert late(NOBODYS, 1.3) == 0.0
+    assert late(Standing(Priority.HIGH), 0.1) == pytest.approx(0.2)
+    assert late(Standing(Priority.HIGH), 0.25) == 0.0
+    assert late(Standing(tenant="other"), 0.1) == pytest.approx(0.3)
+
+
+def test_a_turn_that_brings_more_than_can_be_done_is_not_taken_in_whole() -> None:
+    rig = Rig(run=0.1)
+    to = Admitted(revision(ready=1, batch=1), None)
+    rig.add(*[1] * 8)
+    assert rig.window.too_late(1, to, NOBODYS, 1.0, 1.0) == 0.0
+    rig.add(*[1] * 8)
+    assert rig.window.too_late(1, to, NOBODYS, 1.0, 1.0) == pytest.approx(1.7)
+
+
+def test_nobody_is_late_while_a_replica_is_free_or_none_is_there() -> None:
+    rig = Rig(run=0.1)
+    assert rig.window.too_late(1, Admitted(revision(ready=1, batch=1), None), NOBODYS, 0.01, 0.01) == 0.0
+    rig.add(*[1] * 11)
+    rig.take(batch=1)
+    assert rig.window.too_late(1, Admitted(revision(ready=0, batch=1), None), NOBODYS, 1.0, 0.1) == 0.0
+
+
+def test_what_cannot_be_answered_in_time_any_more_costs_no_replica_any_time() -> None:
+    rig = Rig(run=0.1)
+    rig.add(1)
+    running = rig.take(batch=1)
+    rig.add(1, 1)
+    assert rig.take(batch=1) == []
+    rig.now = 0.99  # their deadline is at 1
+    rig.answer(running[0].flights[0])
+    assert rig.take(batch=1) == []
+    assert rig.window.waiting == 0

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from nnpm.api.inference import inference_pb2 as pb
 from nnpm.errors import Unavailable
+from nnpm_scheduler.dispatch.calls_aio import AioCall, AioCalls, Failure, _rounded
 from nnpm_scheduler.dispatch.model_stream import _streamed
 from nnpm_scheduler.dispatch.refusals import refuse
-from nnpm_scheduler.dispatch.transport_aio import AioCall, AioCalls, Failure, _rounded
 from support.core import call_of
 from support.front import echo_request
 
