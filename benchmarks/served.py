@@ -54,9 +54,13 @@ class Served:
         self._server.stop()
 
     def check(self, point: Point) -> None:
-        """See Contestant.check: one row, and three, with values that no load has sent."""
-        model = self._bench.models[point.model]
-        for count in (1, 3) if point.mixed else (1,):
+        """See Contestant.check: one row, and three, with values that no load has sent.
+
+        They are waited for in the server's counts too, so that none of them is taken for one of the load's.
+        """
+        model, counted = self._bench.models[point.model], self._server.counts(point)
+        row_counts = (1, 3) if point.mixed else (1,)
+        for count in row_counts:
             rows = model.rows(count, seed=1000 + count)
             try:
                 answer = self._server.answer(model, rows)
@@ -65,6 +69,7 @@ class Served:
             expected = self._expect(model, rows)
             if answer.shape != expected.shape or not np.allclose(answer, expected, rtol=1e-4, atol=1e-5):
                 raise LoadError(f"{self.name} answers {point.case} otherwise than ONNX Runtime does")
+        self._counted(point, counted, len(row_counts))
 
     def measure(self, point: Point, requests: int) -> Sample:
         """See Contestant.measure."""
@@ -102,6 +107,6 @@ class Served:
         if successes != requests:
             raise LoadError(
                 f"{self.name} counts {successes} successes at {point.case}, {point.in_flight} in flight, "
-                f"where the generator sent {requests}"
+                f"where {requests} were sent"
             )
         return now.split_since(before)

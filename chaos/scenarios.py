@@ -210,7 +210,8 @@ def _first_begins(found: Iterable[Begin], but: int) -> dict[int, float]:
 
 def _unanswered_at(history: History, found: Iterable[Begin], at: float) -> list[int]:
     """What of these had begun by then, and whose answer was not under way yet."""
-    begun = {begin.number for begin in found if begin.at <= at}
+    # A process's journal has earlier scenarios' calls, too.
+    begun = {begin.number for begin in found if begin.at <= at and begin.number in history.calls}
     later = at + MEASURING_ERROR
     return sorted(number for number in begun if all(end.at > later for end in history.ends.get(number, ())))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from nnpm.errors import FailedPrecondition, NnpmError
 from nnpm.package.manifest import Manifest
 from nnpm.telemetry.logs import get_logger
-from nnpm_worker import memory
+from nnpm_worker import huge_pages, memory
 from nnpm_worker.batching import BatchPlan
 from nnpm_worker.execution import Execution
 from nnpm_worker.model_thread import ModelThread
@@ -19,6 +19,9 @@ from nnpm_worker.runtime import Model, SelfDescribed, Signature, Steady, Tensors
 from nnpm_worker.warmup import package_samples, warm_up
 
 _log = get_logger("replica")
+
+HUGE_PAGES_SECONDS = 5.0
+"""For moving a loaded model to huge pages: some 2 GB; what is left is moved in the background by the system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,7 @@ def _load(revision: Revision, package: Package, runtimes: Runtimes, limits: Load
         package.check_unchanged()
         samples = package_samples(manifest, package.folder, revision.signature)
         warm_up(model, revision.signature, samples)
+        huge_pages.use(HUGE_PAGES_SECONDS)
         verdict = _verdict(revision, model, samples, limits)
     except BaseException:
         model.close()

@@ -22,6 +22,8 @@ def chaos(*arguments: str, timeout: float = 240) -> list[dict[str, Any]]:
         timeout=timeout,
         check=False,
     )
-    assert done.returncode in (0, 1), f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    told = f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    assert done.returncode in (0, 1), told
+    assert done.stdout, told  # a fault of the program itself ends with 1, too
     verdicts: list[dict[str, Any]] = json.loads(done.stdout)
     return verdicts
