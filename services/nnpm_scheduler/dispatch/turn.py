@@ -208,6 +208,10 @@ class Dispatch:
         self._queues.touch_all()
         self._pump()
 
+    def beside(self, schedulers: int) -> None:
+        """So many schedulers are listed, this one included."""
+        self._queues.schedulers = max(1, schedulers)
+
     def put_back(self, entry: Posted) -> None:
         """An entry is gone from Redis: its calls go to the head of the queue."""
         self.unwritten([entry])

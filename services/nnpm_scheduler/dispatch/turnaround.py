@@ -17,6 +17,8 @@ class Turnaround:
     """Of one revision at this scheduler."""
 
     def __init__(self) -> None:
+        self.schedulers = 1
+        """That are there, this one included: nobody lets out less than a share of equals."""
         self.seconds = 0.0
         """From an entry's beginning, as far as it is known here, to its answer; a running mean."""
         self.open = math.inf
@@ -30,4 +32,4 @@ class Turnaround:
                 continue
             kept = min(self.open, ready)
             behind = now - since - ran > SLACK_RUNS * run + SLACK
-            self.open = max(1.0, kept * _LESS) if behind else min(ready, kept + _MORE)
+            self.open = max(1.0, ready / self.schedulers, kept * _LESS) if behind else min(ready, kept + _MORE)

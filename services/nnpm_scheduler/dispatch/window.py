@@ -55,7 +55,7 @@ class Window:
         self._behind: dict[Posted, None] = {}
         # Those that were answered since the last look: when they supposedly began, and how long their run took.
         self._ended: list[tuple[float, float]] = []
-        self._turn = Turnaround()
+        self.turn = Turnaround()
 
     def __bool__(self) -> bool:
         return bool(self._fresh or self._order.requests or self._suspects or self._out)
@@ -112,7 +112,7 @@ class Window:
         ready = ready or 1
         if self._ended:
             ended, self._ended = self._ended, []
-            self._turn.ended(ended, now, ready, self.pace.run, waited=self._waited)
+            self.turn.ended(ended, now, ready, self.pace.run, waited=self._waited)
         if not (self._fresh or self._waited or self._behind or self._order.requests or self._suspects):
             return []
         entries = self._take_suspects(ready, now) if self._suspects else []
@@ -153,7 +153,7 @@ class Window:
         """When `take` may find more room though nothing has returned; None when it does not depend on time."""
         if self.pace.run <= LEAD:
             return None
-        ahead = max(self.pace.run, self._turn.seconds) - LEAD
+        ahead = max(self.pace.run, self.turn.seconds) - LEAD
         return next((since + ahead for since in self._running.values() if since + ahead > now), None)
 
     def _room(self, ready: int, batch: int, now: float) -> int:
@@ -164,9 +164,9 @@ class Window:
         """
         run = self.pace.run
         if run > LEAD:
-            turn = max(run, self._turn.seconds)
+            turn = max(run, self.turn.seconds)
             ending = sum([1 for since in self._running.values() if since + turn - LEAD <= now])
-            return batch * (round(min(ready, self._turn.open)) + ending) - self._out
+            return batch * (round(min(ready, self.turn.open)) + ending) - self._out
         within_lead = int(batch * LEAD / run) if run else batch
         return ready * max(2 * batch, min(OPEN_PER_REPLICA, batch + within_lead)) - self._out
 
