@@ -38,6 +38,7 @@ class Step:
 
     Attributes:
         share: the rate in per cent of slots / 20 ms.
+        growth: the rate in per cent of what it would be if it had grown from one slot on as the slots have.
         scheduler: how much of one core the scheduler took, in per cent.
         cpu: milliseconds of all processes of the mesh for 1,000 requests.
     """
@@ -45,6 +46,7 @@ class Step:
     slots: int
     per_second: float
     share: float
+    growth: float
     scheduler: float
     cpu: float
 
@@ -60,13 +62,13 @@ def measure(bench: Workbench, transport: str, most: int, seconds: float, say: Ca
         body = bench.folder("scale") / "sleeper.body"
         body.write_bytes(bodies.framed(bodies.request(sleeper, rows, served_as=MODEL)))
         target = Target(f"http://{mesh.address}/inference.GRPCInferenceService/ModelInfer", body)
-        steps = []
+        steps: list[Step] = []
         with nnpm.Client(mesh.data) as client:
             client.publish(_package(bench.folder("scale-package")))
             slots = 1
             while slots <= most:
                 _deploy(client, slots)
-                steps.append(_step(mesh, target, slots, seconds))
+                steps.append(_step(mesh, target, slots, seconds, steps[0].per_second if steps else 0.0))
                 say(f"{slots:>4} slots  {steps[-1].per_second:>8,.1f}/s  {steps[-1].share:.1f} % of linear")
                 slots *= 2
         return steps
@@ -77,11 +79,12 @@ def measure(bench: Workbench, transport: str, most: int, seconds: float, say: Ca
 def as_markdown(steps: list[Step]) -> str:
     """A table."""
     lines = [
-        "| slots | requests a second | per cent of slots / 20 ms | scheduler, per cent of a core | CPU-ms per 1,000 |",
-        "|---|---|---|---|---|",
+        "| slots | requests a second | % of slots / 20 ms | % of linear | scheduler, % of a core | CPU-ms per 1,000 |",
+        "|---|---|---|---|---|---|",
     ]
     for step in steps:
-        figures = f"{step.per_second:,.1f} | {step.share:.1f} | {step.scheduler:.0f} | {step.cpu:.3g}"
+        share = f"{step.share:.1f} | {step.growth:.1f}"
+        figures = f"{step.per_second:,.1f} | {share} | {step.scheduler:.0f} | {step.cpu:.3g}"
         lines.append(f"| {step.slots} | {figures} |")
     return "\n".join(lines) + "\n"
 
@@ -107,8 +110,8 @@ def _deploy(client: nnpm.Client, replicas: int) -> None:
         time.sleep(0.2)
 
 
-def _step(mesh: Mesh, target: Target, slots: int, seconds: float) -> Step:
-    """Two requests in flight for each slot, so that the next one is there when a run ends."""
+def _step(mesh: Mesh, target: Target, slots: int, seconds: float, of_one: float) -> Step:
+    """Two requests in flight for each slot, so that the next one is there when a run ends. `of_one` slot: the rate."""
     in_flight, linear = 2 * slots, slots / RUN_SECONDS
     h2load.run(target, requests=4 * in_flight, in_flight=in_flight, timeout=60)
     requests = max(4, round(seconds * linear / in_flight)) * in_flight
@@ -122,6 +125,7 @@ def _step(mesh: Mesh, target: Target, slots: int, seconds: float) -> Step:
         slots=slots,
         per_second=rate,
         share=100 * rate / linear,
+        growth=100 * rate / (slots * (of_one or rate)),
         scheduler=100 * spent["scheduler"] / took,
         cpu=1e6 * sum(spent.values()) / requests,
     )

@@ -12,7 +12,9 @@ import grpc.aio
 import numpy as np
 
 from benchmarks import bodies
+from benchmarks.load_run import LoadError
 from benchmarks.models import Model
+from fairness.balance import Arrival
 from nnpm.rpc.status import from_call
 
 MODEL = "sleeper"
@@ -60,9 +62,30 @@ class Seen:
         return 1e3 * float(np.percentile(self.answered, share)) if self.answered else float("nan")
 
 
+async def replay(address: str, arrivals: Sequence[Arrival], timeout: float) -> list[float]:
+    """Sends the calls of a trace when they are due; seconds that each took, in their order. Raises LoadError."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    flow = Flow("trace", 1.0, timeout)
+    lengths = {arrival.run for arrival in arrivals}
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        infer: Any = channel.unary_unary(METHOD)
+        begin = time.monotonic() + 0.05
+        senders = {run: _Sender(address, flow, _body(run), begin) for run in lengths}
+        async with asyncio.TaskGroup() as calls:
+            tasks = []
+            for arrival in arrivals:
+                if (early := begin + arrival.at - time.monotonic()) > 0:
+                    await asyncio.sleep(early)
+                tasks.append(calls.create_task(senders[arrival.run].call(infer)))
+    ends = [task.result() for task in tasks]
+    if failed := [end.reason for end in ends if end.reason]:
+        raise LoadError(f"{len(failed)} of {len(ends)} calls failed, the first with {failed[0]}")
+    return [end.sent + end.took - arrival.at for end, arrival in zip(ends, arrivals, strict=True)]
+
+
 async def drive(address: str, flows: Sequence[Flow], run: float, seconds: float, dice: Random) -> dict[str, Seen]:
     """So many seconds of all flows, each over a connection of its own; returns when every call has ended."""
-    body = bodies.request(SLEEPER, np.full((1, 1), run, np.float32), served_as=MODEL)
+    body = _body(run)
     begin = time.monotonic() + 0.05
     async with asyncio.TaskGroup() as tasks:
         running = {
@@ -70,6 +93,10 @@ async def drive(address: str, flows: Sequence[Flow], run: float, seconds: float,
             for flow in flows
         }
     return {name: Seen(task.result(), seconds) for name, task in running.items()}
+
+
+def _body(run: float) -> bytes:
+    return bodies.request(SLEEPER, np.full((1, 1), run, np.float32), served_as=MODEL)
 
 
 class _Sender:
@@ -91,10 +118,11 @@ class _Sender:
             while (due := due + dice.expovariate(self._flow.rate)) < self._begin + seconds:
                 if (early := due - time.monotonic()) > 0:
                     await asyncio.sleep(early)
-                calls.create_task(self._call(infer))
+                calls.create_task(self.call(infer))
         return self._ends
 
-    async def _call(self, infer: Any) -> None:
+    async def call(self, infer: Any) -> End:
+        """One, now."""
         flow, sent, reason = self._flow, time.monotonic(), ""
         try:
             async with asyncio.timeout(flow.timeout + SLACK):
@@ -104,4 +132,6 @@ class _Sender:
             reason = told.reason or told.code
         except TimeoutError:
             reason = "LOST"
-        self._ends.append(End(sent - self._begin, time.monotonic() - sent, reason))
+        end = End(sent - self._begin, time.monotonic() - sent, reason)
+        self._ends.append(end)
+        return end

@@ -11,9 +11,10 @@ from typing import Any
 
 from benchmarks.load_run import LoadError
 from benchmarks.processes import StartError
+from fairness.balance import as_table, draw, percentiles
 from fairness.load import Seen
 from fairness.mesh import sleeping_mesh
-from fairness.scenarios import SCENARIOS, Outcome, Rig
+from fairness.scenarios import BALANCED_AT, SCENARIOS, Outcome, Rig
 
 DESCRIPTION = """Start a mesh whose replicas sleep, ask more of it than it can do, and say who got what.
 
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     outcomes = _measure(options, address)
     except (StartError, LoadError) as fault:
         sys.exit(f"scripts/fairness: {fault}")
+    if options.plot and "balance" in outcomes:
+        title = f"{options.workers} workers at {BALANCED_AT:.0%}; one of ten runs is eleven times as long"
+        draw(outcomes["balance"].policies, title).savefig(options.plot, bbox_inches="tight")
     if options.json:
         print(json.dumps(_as_json(outcomes), indent=2))
     return 0 if all(verdict.holds for outcome in outcomes.values() for verdict in outcome.verdicts) else 1
@@ -62,6 +66,8 @@ def as_text(name: str, outcome: Outcome) -> str:
             f"  {flow:<16}{len(seen.ends) / seen.seconds:>9.1f}{seen.goodput:>12.1f}"
             f"{seen.percentile(50):>9.1f}{seen.percentile(99):>9.1f}  {refused}"
         )
+    if outcome.policies:
+        lines += ["", as_table(outcome.policies), ""]
     for verdict in outcome.verdicts:
         held = "ok" if verdict.holds else "NOT"
         lines.append(f"  {held:>4}  {verdict.what}: {verdict.figure:.2f} ({verdict.bound})")
@@ -72,6 +78,7 @@ def _as_json(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
     return {
         name: {
             "flows": {flow: _flow_json(seen) for flow, seen in outcome.flows.items()},
+            "policies": {policy: percentiles(took) for policy, took in outcome.policies.items()},
             "verdicts": [
                 {"what": each.what, "figure": each.figure, "bound": each.bound, "holds": each.holds}
                 for each in outcome.verdicts
@@ -98,11 +105,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--only", default=",".join(SCENARIOS), metavar="NAME,...", help=f"of: {', '.join(SCENARIOS)}")
     parser.add_argument("--seconds", type=float, default=20.0, help="of one load; overload takes three times as long")
-    parser.add_argument("--workers", type=int, default=8, help="replicas, each on a worker of its own (default 8)")
-    parser.add_argument("--run", type=float, default=40.0, help="milliseconds that a run takes (default 40)")
+    parser.add_argument("--workers", type=int, default=16, help="replicas, each on a worker of its own (default 16)")
+    parser.add_argument("--run", type=float, default=80.0, help="milliseconds that a run takes (default 80)")
     parser.add_argument("--seed", type=int, default=1, help="of when calls are sent")
     parser.add_argument("--transport", choices=("auto", "native", "grpc"), default="auto")
     parser.add_argument("--target", metavar="HOST:PORT", default="", help="of a server that runs already")
+    parser.add_argument("--plot", metavar="FILE.svg", type=Path, help="where the plot of `balance` goes")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args(arguments)
     if unknown := set(options.only.split(",")) - set(SCENARIOS):

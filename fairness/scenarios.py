@@ -1,15 +1,18 @@
 """What is asked of a mesh, and what it has to show: overload, tenants, classes. Durations are for one run."""
 
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from fairness.load import Flow, Seen, drive
+from fairness.balance import compared, percentiles, trace
+from fairness.load import Flow, Seen, drive, replay
 
 TENANT, PRIORITY = "nnpm-tenant", "nnpm-priority"
 DEADLINE = 1.0
 """Seconds, of every call."""
+BALANCED_AT, PATIENT = 0.75, 30.0
+"""The load in `balance`, of what can be done; and the deadline of its calls, none of which shall be refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a scenario has seen: a table of flows, and the verdicts."""
+    """What a scenario has seen: a table of flows, the verdicts, and seconds that calls took by policy."""
 
     flows: Mapping[str, Seen]
     verdicts: tuple[Verdict, ...]
+    policies: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def at_most(what: str, figure: float, bound: float) -> Verdict:
@@ -107,10 +111,27 @@ async def classes(rig: Rig) -> Outcome:
     )
 
 
+async def balance(rig: Rig) -> Outcome:
+    """One trace of short and long runs: on the mesh, and by other policies' simulations."""
+    peak = (await rig.load(Flow("peak", 1.5 * rig.capacity, DEADLINE), seconds=5.0))["peak"]
+    gap = max(0.0, rig.replicas / peak.goodput - rig.run)
+    arrivals = trace(BALANCED_AT * rig.capacity, rig.seconds, rig.run, Random(rig.seed))
+    measured = await replay(rig.address, arrivals, PATIENT)
+    found = {"pull (nnpm, measured)": measured, **compared(arrivals, rig.replicas, gap)}
+    ours = percentiles(measured)["p99"]
+    theirs = percentiles(found["round robin"])["p99"]
+    return Outcome(
+        {"peak": peak},
+        (at_most("p99 of pull, of round robin's", ours / theirs, 1),),
+        found,
+    )
+
+
 SCENARIOS: Mapping[str, Callable[[Rig], Coroutine[Any, Any, Outcome]]] = {
     "overload": overload,
     "tenants": tenants,
     "classes": classes,
+    "balance": balance,
 }
 
 

@@ -38,14 +38,16 @@ class SchedulerListing:
         await self._redis.set(self._key, self._scheduler.address, px=listed_ms)
         await self._redis.sadd(SCHEDULERS, self._scheduler.incarnation)
 
-    async def refresh(self) -> None:
-        """Prolongs the entry, or makes it anew where Redis has lost it."""
+    async def refresh(self) -> int:
+        """Prolongs the entry, or makes it anew where Redis has lost it; returns how many are listed."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.pexpire(self._key, int(LISTED * 1000))
             pipe.sismember(SCHEDULERS, self._scheduler.incarnation)
-            kept, listed = await pipe.execute()
+            pipe.scard(SCHEDULERS)
+            kept, listed, schedulers = await pipe.execute()
         if not (kept and listed):
             await self.enter()
+        return int(schedulers)
 
     async def leave(self) -> None:
         """Takes the scheduler off the list, so that workers need not wait for its lease to run out."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from nnpm_scheduler.control.deployments import Deployment, Revision
 from nnpm_scheduler.control.fleet import ReplicaState, Worker, holders
+from nnpm_scheduler.dispatch.quotas import ANY
 from nnpm_scheduler.dispatch.routes import DeploymentRoute, RevisionRoute, RouteTable
 
 NOBODYS = ""
@@ -65,7 +66,7 @@ def _route(
         ready=len(warm) if takes_calls else 0,
         batch=joined if proven else 1,
         deployment=deployment.name,
-        quota=deployment.newest.spec.quota,
+        quota=deployment.newest.spec.quota or ANY,
     )
 
 

@@ -10,7 +10,7 @@ from nnpm_scheduler.dispatch.call import Calls
 from nnpm_scheduler.dispatch.inflight import InFlight
 from nnpm_scheduler.dispatch.meter import Meter
 from nnpm_scheduler.dispatch.queues import Queues
-from nnpm_scheduler.dispatch.quotas import Account, Quotas
+from nnpm_scheduler.dispatch.quotas import ANY, Account, Quotas
 from nnpm_scheduler.dispatch.refusals import overloaded, refuse
 from nnpm_scheduler.dispatch.sharing import Sharing
 from nnpm_scheduler.dispatch.standing import Standing
@@ -51,29 +51,20 @@ class Boarding:
 
     def board(self, calls: Calls, span: CallSpan | None, admitted: Admitted, standing: Standing, now: int) -> None:
         """Each of them is in flight afterwards, or refused. Raises Unavailable QUOTA_UNKNOWN."""
-        route = admitted.route
-        accounts = self._quotas.of(standing.tenant, route.deployment, route.quota)
-        within = self._within(accounts, calls, span) if accounts else calls
-        if within is not None:
-            self._board(within, span, admitted, (standing, accounts), now)
-
-    def _within(self, accounts: Sequence[Account], calls: Calls, span: CallSpan | None) -> Calls | None:
-        """Those that are within the quotas; the others are refused."""
-        granted = self._quotas.grant(accounts, len(calls))
-        if granted == len(calls):
-            return calls
-        within = calls.split(granted) if granted else None
-        self.refuse(calls, span, self._quotas.exceeded(accounts))
-        return within
-
-    def _board(
-        self, calls: Calls, span: CallSpan | None, admitted: Admitted, who: tuple[Standing, Sequence[Account]], now: int
-    ) -> None:
-        standing, accounts = who
-        route, window = admitted.route, self._queues.touch(admitted.route.id)
-        timeout = self._limits.timeout if calls.timeout is None else calls.timeout
-        share = share_of(len(calls), ready=route.ready, batch=route.batch)
-        if calls.size > self._limits.alone_above * len(calls):
+        route, quotas = admitted.route, self._quotas
+        accounts: Sequence[Account] = ()
+        if quotas.tenants or route.quota is not ANY:
+            accounts = quotas.of(standing.tenant, route.deployment, route.quota)
+            within = self._within(accounts, calls, span) if accounts else calls
+            if within is None:
+                return
+            calls = within
+        window = self._queues.touch(route.id)
+        timeout, count = calls.timeout, len(calls)
+        if timeout is None:
+            timeout = self._limits.timeout
+        share = share_of(count, ready=route.ready, batch=route.batch)
+        if calls.size > self._limits.alone_above * count:
             share = 1
         deadline = now / 1e9 + timeout
         while True:
@@ -89,3 +80,12 @@ class Boarding:
                 window.add(flight)
             if piece is calls:
                 return
+
+    def _within(self, accounts: Sequence[Account], calls: Calls, span: CallSpan | None) -> Calls | None:
+        """Those that are within the quotas; the others are refused."""
+        granted = self._quotas.grant(accounts, len(calls))
+        if granted == len(calls):
+            return calls
+        within = calls.split(granted) if granted else None
+        self.refuse(calls, span, self._quotas.exceeded(accounts))
+        return within

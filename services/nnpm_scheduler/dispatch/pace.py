@@ -21,10 +21,11 @@ _SLOWING = 1.05
 
 
 class Pace:
-    """Running means. `run` is the seconds of one run, 0 until there was one; `work` was answered since `look`."""
+    """Running means. `run` is the seconds of one run, 0 until there was one; `last` those of the last one; `work` was
+    answered since `look`."""
 
     def __init__(self) -> None:
-        self.run = 0.0
+        self.run = self.last = 0.0
         self.work = 0
         self._quickest = 0.0
         self._runs = 0
@@ -36,6 +37,7 @@ class Pace:
     def ran(self, figures: BatchFigures) -> None:
         """A worker has run a batch."""
         seconds = (figures.compute_input_ns + figures.compute_infer_ns + figures.compute_output_ns) / 1e9
+        self.last = seconds
         self.run += (_GAIN if self._runs else 1.0) * (seconds - self.run)
         self._quickest = min(seconds, self._quickest * _SLOWING) if self._runs else seconds
         self._runs += 1

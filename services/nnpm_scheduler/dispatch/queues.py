@@ -40,6 +40,8 @@ class Queues:
         self._sharing = sharing
         self._windows: dict[str, Window] = {}
         self._touched: dict[str, Window] = {}
+        self.schedulers = 1
+        """How many there are, this one included."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def touch(self, revision: str) -> Window:
@@ -71,6 +73,7 @@ class Queues:
         entries: list[Posted] = []
         now = time.monotonic()
         for window in touched.values():
+            window.turn.schedulers = self.schedulers
             route = self._routes.revision(window.revision)
             ready, batch = (route.ready, route.batch) if route is not None else (0, 1)
             entries += window.take(ready=ready, batch=batch, now=now)

@@ -33,6 +33,9 @@ class StreamEvents(Protocol):
     def opened(self) -> None:
         """Redis answers again: entries may be missing."""
 
+    def beside(self, schedulers: int) -> None:
+        """So many schedulers are listed, this one included; the dead may still be among them."""
+
     def retired(self) -> Sequence[str]:
         """Revisions whose streams nobody reads any more; each is named once."""
 
@@ -81,7 +84,7 @@ class Stream:
         try:
             while True:
                 try:
-                    await self._listing.refresh()
+                    self._events.beside(await self._listing.refresh())
                     for revision in self._events.retired():
                         await self._redis.unlink(requests_key(revision))
                     if self._connection is None:

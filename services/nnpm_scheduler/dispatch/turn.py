@@ -133,6 +133,9 @@ class Dispatch:
     def delivered(self, revision: str, replies: Sequence[Landed], figures: BatchFigures, sent: int) -> int:
         """One batch's replies have reached their calls, in so many bytes; those that are a status have not yet."""
         wanted = 0
+        if figures.requests:
+            self._meter.ran(revision, figures)
+            self._queues.touch(revision).pace.ran(figures)
         for number, offset, count, answered, status in replies:
             covering = self._inflight.covering(number, offset, count) if not status else ()
             for flight, _, _ in covering:
@@ -148,9 +151,6 @@ class Dispatch:
                 covering, error = self._inflight.covering(number, offset, count), from_bytes(status)
                 wanted += sum([self._not_run(flight, first, part, error) for flight, first, part in covering])
         self._meter.sent(sent)
-        if figures.requests:
-            self._meter.ran(revision, figures)
-            self._queues.touch(revision).pace.ran(figures)
         self._pump()
         return wanted
 
@@ -207,6 +207,10 @@ class Dispatch:
         self.audit_wanted.set()
         self._queues.touch_all()
         self._pump()
+
+    def beside(self, schedulers: int) -> None:
+        """So many schedulers are listed, this one included."""
+        self._queues.schedulers = max(1, schedulers)
 
     def put_back(self, entry: Posted) -> None:
         """An entry is gone from Redis: its calls go to the head of the queue."""

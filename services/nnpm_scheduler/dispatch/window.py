@@ -14,6 +14,7 @@ from nnpm_scheduler.dispatch.order import Order
 from nnpm_scheduler.dispatch.pace import Pace
 from nnpm_scheduler.dispatch.sharing import Sharing
 from nnpm_scheduler.dispatch.standing import Standing
+from nnpm_scheduler.dispatch.turnaround import Turnaround
 
 MOST_IN_ENTRY = 64
 """Requests that one entry may carry: one batch by default."""
@@ -52,6 +53,9 @@ class Window:
         # Entries that are being run, supposedly, by when that began; and those behind them.
         self._running: dict[Posted, float] = {}
         self._behind: dict[Posted, None] = {}
+        # Those that were answered since the last look: when they supposedly began, and how long their run took.
+        self._ended: list[tuple[float, float]] = []
+        self.turn = Turnaround()
 
     def __bool__(self) -> bool:
         return bool(self._fresh or self._order.requests or self._suspects or self._out)
@@ -91,6 +95,8 @@ class Window:
             return
         if answered:
             self.pace.work += calls * flight.cost
+            if self.pace.run > LEAD and (since := self._running.get(flight.entry)) is not None:
+                self._ended.append((since, self.pace.last))
         self.returned(flight.entry, calls)
 
     def returned(self, entry: Posted, requests: int) -> None:
@@ -103,7 +109,12 @@ class Window:
 
     def take(self, *, ready: int, batch: int, now: float) -> list[Posted]:
         """The entries to write now. Suspects come first, each alone, no more than one for each warm replica."""
-        ready = max(1, ready)
+        ready = ready or 1
+        if self._ended:
+            ended, self._ended = self._ended, []
+            self.turn.ended(ended, now, ready, self.pace.run, waited=self._waited)
+        if not (self._fresh or self._waited or self._behind or self._order.requests or self._suspects):
+            return []
         entries = self._take_suspects(ready, now) if self._suspects else []
         while self._behind and len(self._running) < ready:
             follower = next(iter(self._behind))
@@ -111,7 +122,7 @@ class Window:
             self._running[follower] = now
         room = self._room(ready, batch, now)
         waiting = self._fresh
-        if self._waited or self._order.requests or sum([flight.live for flight in waiting]) > room:
+        if self._waited or self._order.requests or self._fresh_requests > room:
             self._settle()
             entries += self._take_in_order(ready, batch, room, now)
             self._waited = self._order.requests > 0
@@ -142,7 +153,7 @@ class Window:
         """When `take` may find more room though nothing has returned; None when it does not depend on time."""
         if self.pace.run <= LEAD:
             return None
-        ahead = self.pace.run - LEAD
+        ahead = max(self.pace.run, self.turn.seconds) - LEAD
         return next((since + ahead for since in self._running.values() if since + ahead > now), None)
 
     def _room(self, ready: int, batch: int, now: float) -> int:
@@ -153,8 +164,9 @@ class Window:
         """
         run = self.pace.run
         if run > LEAD:
-            ending = sum([1 for since in self._running.values() if since + run - LEAD <= now])
-            return batch * (ready + ending) - self._out
+            turn = max(run, self.turn.seconds)
+            ending = sum([1 for since in self._running.values() if since + turn - LEAD <= now])
+            return batch * (round(min(ready, self.turn.open)) + ending) - self._out
         within_lead = int(batch * LEAD / run) if run else batch
         return ready * max(2 * batch, min(OPEN_PER_REPLICA, batch + within_lead)) - self._out
 
@@ -164,7 +176,10 @@ class Window:
         self._fresh, self._fresh_requests = [], 0
 
     def _take_all(self, waiting: list[Flight], ready: int, batch: int, now: float) -> list[Posted]:
-        share = share_of(sum([flight.live for flight in waiting]), ready=ready, batch=batch)
+        requests = sum([flight.live for flight in waiting])
+        share = share_of(requests, ready=ready, batch=batch)
+        if requests <= share:
+            return [self._entry(waiting, requests, now, ready)]
         entries: list[Posted] = []
         flights: list[Flight] = []
         requests = 0
