@@ -1,4 +1,7 @@
-"""Commits a file: its recipe is streamed in, its content read back and verified, and then it is there, whole."""
+"""Commits a file: its recipe is streamed in, its content verified, and then it is there, whole.
+
+What was hashed when it came, and lies in packs whose checksum the store confirmed, is verified. The rest is read back.
+"""
 
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -9,10 +12,11 @@ from sqlalchemy import Connection
 
 from nnpm.errors import FailedPrecondition, InvalidArgument
 from nnpm.sql.database import Database
+from nnpm_artifact.arrivals import Arrivals, Arrived
 from nnpm_artifact.pack_ledger import PackLedger
 from nnpm_artifact.packs import PackBuilder, PackKind
 from nnpm_artifact.reading import ChunkReader
-from nnpm_artifact.recipes import MAX_FILE_BYTES, MAX_FILE_CHUNKS, PART_CHUNKS, Chunk, Part, length_of
+from nnpm_artifact.recipes import MAX_FILE_BYTES, MAX_FILE_CHUNKS, PART_CHUNKS, Chunk, Part, encode_chunks, length_of
 from nnpm_artifact.store import chunk_rows, file_rows, pack_rows, upload_rows
 from nnpm_artifact.store.chunk_rows import Location
 from nnpm_artifact.store.file_rows import FileRow
@@ -35,12 +39,20 @@ class Commits:
     """Makes files of the chunks that an upload holds."""
 
     def __init__(
-        self, database: Database, ledger: PackLedger, reader: ChunkReader, uploads: Uploads, threads: Threads
+        self,
+        database: Database,
+        ledger: PackLedger,
+        reader: ChunkReader,
+        uploads: Uploads,
+        threads: Threads,
+        *,
+        arrivals: Arrivals,
     ) -> None:
         self._database = database
         self._ledger = ledger
         self._reader = reader
         self._uploads = uploads
+        self._arrivals = arrivals
         self._threads = threads
 
     async def commit(self, upload_id: str, claim: Claim, recipe: AsyncIterator[Sequence[Chunk]]) -> FileRow:
@@ -54,11 +66,16 @@ class Commits:
         lease, known = await self._database.write(self._hold_known, upload_id, claim)
         builder = self._ledger.start(PackKind.RECIPE, lease.namespace)
         try:
-            await self._verify(lease, claim, recipe, builder, known=known)
+            prefix = _Prefix(self._arrivals.arrived(upload_id, claim.digest), self._ledger.confirmed)
+            await self._stage(lease, claim, recipe, builder, prefix)
+            if not known:
+                await self._verify(lease, claim, builder, prefix)
         except BaseException:
             builder.close()
             raise
-        return await self._ledger.keep(builder, lease.namespace_id, self._record(lease, claim, builder))
+        file = await self._ledger.keep(builder, lease.namespace_id, self._record(lease, claim, builder))
+        self._arrivals.forget(upload_id, claim.digest)
+        return file
 
     def _hold_known(self, connection: Connection, upload_id: str, claim: Claim) -> tuple[Lease, bool]:
         """The lease; and whether the file is there already, held by the upload, so that it stays."""
@@ -68,41 +85,50 @@ class Commits:
             upload_rows.hold_file(connection, upload_id, file_id)
         return lease, file_id is not None
 
-    async def _verify(
+    async def _stage(
         self,
         lease: Lease,
         claim: Claim,
         recipe: AsyncIterator[Sequence[Chunk]],
         builder: PackBuilder,
-        *,
-        known: bool,
+        prefix: "_Prefix",
     ) -> None:
-        """Check the recipe and, unless the file is there already, the content; write the parts into the pack."""
-        whole = hashlib.sha256()
+        """Write the recipe's parts into the pack. Every chunk must be the upload's."""
         async with aclosing(_parts(claim, recipe)) as parts:
             async for part in parts:
                 lease = await self._uploads.prolong(lease)
-                await self._check_part(lease, part, None if known else whole.update)
-                await self._threads.run(self._stage, builder, part)
-        if not known and whole.digest() != claim.digest:
+                held = await self._held(lease, [chunk.digest for chunk in part.chunks])
+                _check_held(part.chunks, held)
+                prefix.compare(part.chunks, held)
+                await self._threads.run(self._add, builder, part)
+
+    def _add(self, builder: PackBuilder, part: Part) -> None:
+        encoded = part.encode()
+        self._ledger.add(builder, {hashlib.sha256(encoded).digest(): encoded})
+
+    async def _verify(self, lease: Lease, claim: Claim, builder: PackBuilder, prefix: "_Prefix") -> None:
+        """The chunks that are staged must make the file that was said."""
+        known, whole = prefix.verified
+        parts = _staged(builder)
+        while part := await self._threads.run(next, parts, None):
+            lease = await self._uploads.prolong(lease)
+            unknown = part.chunks[known:]
+            known -= len(part.chunks) - len(unknown)
+            if unknown:
+                await self._read_back(lease, unknown, whole.update)
+        if whole.digest() != claim.digest:
             raise _wrong_digest(claim, whole.digest())
 
-    async def _check_part(self, lease: Lease, part: Part, update: Callable[[memoryview], None] | None) -> None:
-        """Every chunk must be the upload's; with `update` the part's content is read, verified and handed to it."""
-
+    async def _read_back(self, lease: Lease, chunks: Sequence[Chunk], update: Callable[[memoryview], None]) -> None:
         async def locate(digests: Sequence[bytes]) -> Mapping[bytes, Location]:
-            return await self._database.read(chunk_rows.locate_held, lease.upload_id, lease.namespace_id, digests)
+            return await self._held(lease, digests)
 
-        _check_held(part.chunks, await locate([chunk.digest for chunk in part.chunks]))
-        if update is None:
-            return
-        async with aclosing(self._reader.read(lease.namespace_id, part.chunks, locate)) as runs:
+        async with aclosing(self._reader.read(lease.namespace_id, chunks, locate)) as runs:
             async for content in runs:
                 await self._threads.run(update, content)
 
-    def _stage(self, builder: PackBuilder, part: Part) -> None:
-        encoded = part.encode()
-        self._ledger.add(builder, {hashlib.sha256(encoded).digest(): encoded})
+    async def _held(self, lease: Lease, digests: Sequence[bytes]) -> Mapping[bytes, Location]:
+        return await self._database.read(chunk_rows.locate_held, lease.upload_id, lease.namespace_id, digests)
 
     def _record(self, lease: Lease, claim: Claim, builder: PackBuilder) -> Callable[[Connection, PackRow], FileRow]:
         """What the transaction does that makes the file visible, or finds that it is already."""
@@ -118,6 +144,32 @@ class Commits:
             return file_rows.get(connection, file_id)
 
         return record
+
+
+class _Prefix:
+    """Compares the beginning of a recipe with what has come of the file."""
+
+    def __init__(self, arrived: Arrived, confirmed: Callable[[str], bool]) -> None:
+        self._arrived = arrived
+        self._confirmed = confirmed
+        self._left = arrived.count
+        self._sound = True
+        self._recipe = hashlib.sha256()
+
+    def compare(self, chunks: Sequence[Chunk], places: Mapping[bytes, Location]) -> None:
+        """The next chunks of the recipe, and where they lie."""
+        some = chunks[: self._left]
+        self._left -= len(some)
+        self._recipe.update(encode_chunks(some))
+        found = {places[chunk.digest] for chunk in some}
+        self._sound = self._sound and all(self._confirmed(place.pack) and not place.damaged for place in found)
+
+    @property
+    def verified(self) -> tuple[int, "hashlib._Hash"]:
+        """How many chunks at the beginning of the whole recipe need not be read back, and the hash of their bytes."""
+        if self._sound and not self._left and self._recipe.digest() == self._arrived.recipe.digest():
+            return self._arrived.count, self._arrived.whole
+        return 0, hashlib.sha256()
 
 
 async def _parts(claim: Claim, recipe: AsyncIterator[Sequence[Chunk]]) -> AsyncGenerator[Part, None]:
@@ -152,11 +204,9 @@ def _within(claim: Claim, size: int) -> int:
 
 
 def _staged(builder: PackBuilder) -> Iterator[Part]:
-    """The parts that a finished recipe pack holds, from its staging file."""
-    with builder.path.open("rb") as file:
-        for entry in builder.entries:
-            file.seek(entry.offset)
-            yield Part.decode(file.read(entry.stored))
+    """The parts that a recipe pack holds so far."""
+    for entry in builder.entries:
+        yield Part.decode(builder.staged.read_at(entry.offset, entry.stored))
 
 
 def _check_held(chunks: Sequence[Chunk], held: Mapping[bytes, Location]) -> None:

@@ -7,12 +7,14 @@ the file whole or not at all), and the directory is flushed too: a name that can
 import fcntl
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from nnpm.errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound
+from nnpm.errors import AlreadyExists, DataLoss, FailedPrecondition, NotFound, Unavailable
 from nnpm_artifact.disk import check_space, disk_errors
 from nnpm_artifact.pack_store import StoredPack
+from nnpm_artifact.staged import Staged, StagedFile, stage_file
 
 _SUFFIX = ".pack"
 
@@ -34,16 +36,23 @@ class LocalStore:
     def staging(self) -> Path:
         return self._staging
 
-    def put(self, name: str, path: Path) -> None:
-        target = self._path(name)
+    def stage(self, limit: int | None) -> StagedFile:
+        return stage_file(self._staging)
+
+    def put(self, name: str, staged: Staged) -> bool:
+        assert isinstance(staged, StagedFile)  # noqa: S101 -- see `stage`
+        path, target = staged.path, self._path(name)
         with disk_errors(target):
             self._make_folder(target.parent)
             _sync(path)
+            if _crc32(staged) != staged.crc32:
+                raise _refused(name)
             try:
                 os.link(path, target)
             except FileExistsError:
                 raise AlreadyExists("PACK_EXISTS", f"pack {name} is there already", metadata={"pack": name}) from None
             _sync(target.parent)
+        return True
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         path = self._path(name)
@@ -131,6 +140,17 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _crc32(staged: Staged) -> int:
+    checksum = 0
+    for block in staged:
+        checksum = zlib.crc32(block, checksum)
+    return checksum
+
+
+def _refused(name: str) -> Unavailable:
+    return Unavailable("STORE_UNAVAILABLE", f"pack {name} was changed on its way to the disk", retry_after=5)
 
 
 def _not_found(name: str) -> NotFound:

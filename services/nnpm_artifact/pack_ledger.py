@@ -23,7 +23,7 @@ from nnpm.telemetry.logs import get_logger
 from nnpm_artifact.clock import Clock
 from nnpm_artifact.flushes import Flushes
 from nnpm_artifact.pack_store import PackStore
-from nnpm_artifact.packs import Footer, PackBuilder, PackKind, new_name, read_footer, start_pack, stored_bytes
+from nnpm_artifact.packs import MOST_BYTES, Footer, PackBuilder, PackKind, new_name, read_footer, stored_bytes
 from nnpm_artifact.store import chunk_rows, pack_rows, writer_rows
 from nnpm_artifact.store.pack_rows import PackRow
 from nnpm_artifact.store.schema import PackState
@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 _AT_ONCE = 100
 _FLUSH = "pack"
+_REMEMBERED = 16_384
+"""Packs, half a TiB of them, of which a process knows that the store confirmed them."""
 SEAT_LEASE_MS = 15_000
 
 
@@ -59,17 +61,23 @@ class PackLedger:
         self._flushes = flushes
         self._clock = clock
         self._seat = seat
+        self._confirmed: dict[str, None] = {}  # the oldest first
         self._log = get_logger("packs")
 
     def start(self, kind: PackKind, namespace: str) -> PackBuilder:
         """A builder for a new pack; its user closes it, or lets `keep` do so. Raises ResourceExhausted DISK_FULL."""
-        return start_pack(self._store.staging, kind, namespace, self._clock())
+        limit = MOST_BYTES if kind is PackKind.CHUNKS else None
+        staged = self._store.stage(limit)
+        try:
+            return PackBuilder(staged, kind, namespace, self._clock())
+        except BaseException:
+            staged.close()
+            raise
 
     def add(self, builder: PackBuilder, entries: Mapping[bytes, bytes]) -> None:
         """Add entries (digest -> raw bytes, verified). Blocks. Raises ResourceExhausted DISK_FULL."""
         self._store.check_space(sum(map(len, entries.values())))
-        for digest, data in entries.items():
-            builder.add(digest, data)
+        builder.extend(entries)
 
     async def keep(self, builder: PackBuilder, namespace_id: int, record: Callable[[Connection, PackRow], T]) -> T:
         """Make a pack durable and visible: `record` runs in the transaction that sets it READY. Closes the builder.
@@ -85,7 +93,8 @@ class PackLedger:
             await self._threads.run(builder.finish)
             pack = await self._begin(builder, namespace_id)
             try:
-                await self._threads.run(self._store.put, pack.name, builder.path)
+                if await self._threads.run(self._store.put, pack.name, builder.staged):
+                    self._remember(pack.name)
                 return await self._database.write(_make_visible, pack, record)
             except NnpmError:
                 with suppress(NnpmError):  # the index may be what failed; the next start finds the row as it is
@@ -93,6 +102,15 @@ class PackLedger:
                 raise
         finally:
             builder.close()
+
+    def confirmed(self, name: str) -> bool:
+        """Whether this process put the pack and the store confirmed its checksum; it may forget that in time."""
+        return name in self._confirmed
+
+    def _remember(self, name: str) -> None:
+        self._confirmed[name] = None
+        if len(self._confirmed) > _REMEMBERED:
+            self._confirmed.pop(next(iter(self._confirmed)))
 
     async def _begin(self, builder: PackBuilder, namespace_id: int) -> PackRow:
         content = stored_bytes(builder.entries)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from nnpm_artifact.staged import Staged
+
 
 @dataclass(frozen=True, slots=True)
 class StoredPack:
@@ -26,11 +28,21 @@ class PackStore(Protocol):
         """A folder of this process's own, for packs that are being written. Emptied when the store is opened."""
         ...
 
-    def put(self, name: str, path: Path) -> None:
-        """Store the file at `path` under `name`: durable when this returns, and visible whole or not at all.
+    def stage(self, limit: int | None) -> Staged:
+        """A place to write a pack in, of `limit` bytes at most (None: nobody knows). The caller closes it.
 
-        The file stays the caller's to remove; it must not be written to any more. Raises AlreadyExists PACK_EXISTS and
-        changes nothing when `name` is taken, ResourceExhausted DISK_FULL when there is no space.
+        Raises ResourceExhausted DISK_FULL.
+        """
+        ...
+
+    def put(self, name: str, staged: Staged) -> bool:
+        """Store what was staged under `name`: durable when this returns, and visible whole or not at all.
+
+        True when what was stored is known to have the checksum that was taken when it was written; False where the
+        store does not say. What is staged stays the caller's to close; it must not be written to any more.
+
+        Raises AlreadyExists PACK_EXISTS and changes nothing when `name` is taken, ResourceExhausted DISK_FULL when
+        there is no space, Unavailable STORE_UNAVAILABLE when another checksum was found.
         """
         ...
 

@@ -17,21 +17,21 @@ need not touch a byte that is stored today.
 import hashlib
 import secrets
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
-from typing import BinaryIO
 
 from nnpm.errors import DataLoss, FailedPrecondition
-from nnpm_artifact.disk import disk_errors
 from nnpm_artifact.pack_store import PackStore
+from nnpm_artifact.staged import Staged
 
 VERSION = 1
 TARGET_BYTES = 32 << 20
 """A pack is closed when its entries reach this; one object each is what a bucket is fast at."""
 MAX_ENTRIES = 16_384
 """A pack of very small chunks is closed earlier, so that its footer stays small."""
+MOST_BYTES = TARGET_BYTES + (8 << 20)
+"""A pack of chunks, with the message that fills it and its footer."""
 
 _HEADER = struct.Struct("<8sI4x")
 _FOOTER = struct.Struct("<BQH")
@@ -88,16 +88,20 @@ def prefix_of(kind: PackKind) -> str:
 
 
 class PackBuilder:
-    """Writes one pack into a staging file. Made by `start_pack`; `close` removes the file."""
+    """Writes one pack. `close` lets go of it."""
 
-    def __init__(self, file: BinaryIO, path: Path, kind: PackKind, namespace: str, created_ms: int) -> None:
-        self.path = path
+    def __init__(self, staged: Staged, kind: PackKind, namespace: str, created_ms: int) -> None:
+        """Into `staged`, which is empty and this builder's from now on. Raises ResourceExhausted DISK_FULL."""
+        self.staged = staged
         self.kind = kind
         self.namespace = namespace
         self.created_ms = created_ms
         self.entries: list[Entry] = []
-        self.size = file.write(_HEADER.pack(_MAGIC, VERSION))
-        self._file = file
+        staged.write([_HEADER.pack(_MAGIC, VERSION)])
+
+    @property
+    def size(self) -> int:
+        return self.staged.size
 
     @property
     def full(self) -> bool:
@@ -105,15 +109,19 @@ class PackBuilder:
 
     def add(self, digest: bytes, data: bytes) -> Entry:
         """Append an entry whose SHA-256 the caller has verified. Raises ResourceExhausted DISK_FULL."""
-        entry = Entry(digest, self.size, len(data), len(data))
-        with disk_errors(self.path):
-            self._file.write(data)
-        self.size += len(data)
-        self.entries.append(entry)
-        return entry
+        self.extend({digest: data})
+        return self.entries[-1]
+
+    def extend(self, entries: Mapping[bytes, bytes]) -> None:
+        """As `add`, for many at once: digest -> data."""
+        offset = self.size
+        self.staged.write(list(entries.values()))
+        for digest, data in entries.items():
+            self.entries.append(Entry(digest, offset, len(data), len(data)))
+            offset += len(data)
 
     def finish(self) -> None:
-        """Write footer and trailer; the file at `path` is a whole pack then (not yet a durable one)."""
+        """Write footer and trailer: a whole pack then (not yet a durable one)."""
         name = self.namespace.encode()
         footer = b"".join(
             (
@@ -124,26 +132,11 @@ class PackBuilder:
             )
         )
         trailer = _TRAILER.pack(len(footer), hashlib.sha256(footer).digest(), VERSION, _END_MAGIC)
-        with disk_errors(self.path):
-            self._file.write(footer + trailer)
-            self._file.flush()
-        self.size += len(footer) + len(trailer)
+        self.staged.write([footer, trailer])
 
     def close(self) -> None:
-        """Close and remove the staging file. Safe to call again."""
-        with disk_errors(self.path):
-            try:
-                self._file.close()
-            finally:
-                self.path.unlink(missing_ok=True)
-
-
-def start_pack(staging: Path, kind: PackKind, namespace: str, created_ms: int) -> PackBuilder:
-    """Open a builder on a fresh file in `staging`; the caller closes it. Raises ResourceExhausted DISK_FULL."""
-    path = staging / f"{secrets.token_hex(16)}.pack"
-    with disk_errors(path):
-        file = path.open("xb", buffering=1 << 20)
-        return PackBuilder(file, path, kind, namespace, created_ms)
+        """Let go of the staged pack. Safe to call again."""
+        self.staged.close()
 
 
 def read_footer(store: PackStore, name: str, size: int) -> Footer:

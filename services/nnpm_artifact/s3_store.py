@@ -1,29 +1,36 @@
 """Packs in a bucket of any S3: MinIO, Versity's gateway, a cloud's. The README says what is asked of one."""
 
+import base64
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
+from minio.credentials.credentials import Credentials
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from minio.signer import sign_v4_s3
 
 from nnpm.errors import AlreadyExists, DataLoss, InvalidArgument, NnpmError, NotFound, Unavailable
 from nnpm_artifact.disk import check_space, disk_errors, disk_full
 from nnpm_artifact.pack_store import StoredPack
 from nnpm_artifact.presigned import RangeSigner
+from nnpm_artifact.staged import Room, Staged, StagedMemory, stage_file
 
 CONNECTIONS = 16
+ROOM_BYTES = 128 << 20
 _TIMEOUT = urllib3.Timeout(connect=2.0, read=15.0)
 _RETRIES = urllib3.Retry(
     total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None, raise_on_status=False
 )
 """A dead server is said to be dead within seconds, before the callers' deadlines; a hiccup is not noticed."""
+_CHECKSUM = "x-amz-checksum-crc32"
+_UNSIGNED = "UNSIGNED-PAYLOAD"
 _ABSENT = frozenset({"NoSuchKey", "NoSuchObject"})
 _FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded"})
 
@@ -65,21 +72,28 @@ class S3Store:
     """The pack store in a bucket. A put is conditional (If-None-Match), so nothing is ever overwritten."""
 
     def __init__(
-        self, bucket: Bucket, access_key: str, secret_key: str, staging: Path, signer: RangeSigner | None = None
+        self,
+        bucket: Bucket,
+        access_key: str,
+        secret_key: str,
+        staging: Path,
+        signer: RangeSigner | None = None,
+        *,
+        room_bytes: int = ROOM_BYTES,
     ) -> None:
         """Connects lazily: a server that is down now is waited for by health, not here.
 
         Args:
             staging: a folder of this process's own, emptied here.
             signer: of the URLs that readers get; None = they get none.
+            room_bytes: memory for packs on their way; those beyond are written into `staging` first.
         """
         self._bucket = bucket
         self._signer = signer
         self._staging = staging
-        # blocksize: urllib3 would send a file in pieces of 16 KiB
-        self._http = urllib3.PoolManager(
-            maxsize=CONNECTIONS, block=False, timeout=_TIMEOUT, retries=_RETRIES, blocksize=1 << 20
-        )
+        self._room = Room(room_bytes)
+        self._credentials = Credentials(access_key, secret_key)
+        self._http = urllib3.PoolManager(maxsize=CONNECTIONS, block=False, timeout=_TIMEOUT, retries=_RETRIES)
         self._client = Minio(
             bucket.host,
             access_key=access_key,
@@ -96,23 +110,48 @@ class S3Store:
     def staging(self) -> Path:
         return self._staging
 
-    def put(self, name: str, path: Path) -> None:
-        # Minio.put_object takes no headers, so the condition travels with a presigned request.
+    def stage(self, limit: int | None) -> Staged:
+        if limit is not None and self._room.take(limit):
+            return StagedMemory(self._room, limit)
+        return stage_file(self._staging)
+
+    def put(self, name: str, staged: Staged) -> bool:
+        checksum = base64.b64encode(staged.crc32.to_bytes(4)).decode()
         with _s3_errors(name):
-            url = self._client.get_presigned_url(
-                "PUT", bucket_name=self._bucket.name, object_name=self._key(name), expires=timedelta(minutes=10)
-            )
-            with path.open("rb") as file:
-                size = path.stat().st_size
-                headers = {"If-None-Match": "*", "Content-Length": str(size)}
-                answer = self._http.request("PUT", url, body=file, headers=headers, retries=_RETRIES)
+            url, headers = self._signed_put(name, checksum)
+            headers["Content-Length"] = str(staged.size)
+            answer = self._http.request("PUT", url, body=staged, headers=headers, retries=_RETRIES)
         if answer.status == 200:
-            return
+            return answer.headers.get(_CHECKSUM) == checksum
         if answer.status == 412 and not _was_repeated(answer):
             raise AlreadyExists("PACK_EXISTS", f"pack {name} is there already", metadata={"pack": name})
-        if answer.status == 412 and self.size(name) == size:
-            return  # an attempt before this one had arrived, its answer had not
+        if answer.status == 412 and self.size(name) == staged.size:
+            return False  # an attempt before this one had arrived, its answer had not
         raise _refusal(name, answer.status, answer.data[:2000].decode(errors="replace"))
+
+    def _signed_put(self, name: str, checksum: str) -> tuple[str, dict[str, str]]:
+        """URL and headers of a PUT that overwrites nothing and whose body the store checks.
+
+        Minio.put_object takes neither the condition nor a checksum, so the request is made here.
+        """
+        url = self._bucket.endpoint + quote(f"/{self._bucket.name}/{self._key(name)}", safe="/-_.~")
+        now = datetime.now(UTC)
+        signed = sign_v4_s3(
+            method="PUT",
+            url=urlsplit(url),
+            region=self._bucket.region,
+            headers={
+                "Host": self._bucket.host,
+                "If-None-Match": "*",
+                "x-amz-content-sha256": _UNSIGNED,
+                "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"),
+                _CHECKSUM: checksum,
+            },
+            credentials=self._credentials,
+            content_sha256=_UNSIGNED,
+            date=now,
+        )
+        return url, {header: str(value) for header, value in signed.items()}
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         with _s3_errors(name):

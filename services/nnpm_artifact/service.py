@@ -13,11 +13,12 @@ from nnpm.api.artifact.v1 import artifact_pb2_grpc
 from nnpm.errors import InvalidArgument, NnpmError
 from nnpm.package.digest import format_digest, parse_digest
 from nnpm.telemetry.metrics import Metrics
+from nnpm_artifact.arrivals import Place
 from nnpm_artifact.collection import Collection
 from nnpm_artifact.commits import Claim, Commits
 from nnpm_artifact.direct import DirectReads, SharedRange
 from nnpm_artifact.files import Files
-from nnpm_artifact.intake import Intake, Intakes
+from nnpm_artifact.intake import Brought, Intake, Intakes
 from nnpm_artifact.recipes import Chunk
 from nnpm_artifact.references import Reference, References
 from nnpm_artifact.store.file_rows import FileRow
@@ -84,9 +85,9 @@ class ArtifactService(artifact_pb2_grpc.ArtifactServiceServicer):
         return pb.UploadChunksResponse(stored_chunks=stored.chunks, stored_bytes=stored.bytes)
 
     async def _take(self, intake: Intake, request: pb.UploadChunksRequest) -> None:
-        brought = [(chunk.digest, chunk.data) for chunk in request.chunks]
+        brought = [_brought(chunk) for chunk in request.chunks]
         await intake.take(brought)
-        self._received.inc(sum(len(data) for _, data in brought))
+        self._received.inc(sum(len(one.data) for one in brought))
 
     async def CommitFile(
         self, request_iterator: AsyncIterator[pb.CommitFileRequest], context: Context
@@ -191,6 +192,11 @@ def _check_same(upload_id: str, later: str) -> None:
 
 def _chunks(chunks: Iterable[pb.Chunk]) -> list[Chunk]:
     return [Chunk(chunk.digest, chunk.size) for chunk in chunks]
+
+
+def _brought(chunk: pb.ChunkData) -> Brought:
+    place = Place(chunk.place.file, chunk.place.offset) if chunk.HasField("place") else None
+    return Brought(chunk.digest, chunk.data, place)
 
 
 def _range(shared: SharedRange) -> pb.StoreRange:

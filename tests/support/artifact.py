@@ -13,17 +13,19 @@ from nnpm.api.artifact.v1 import artifact_pb2_grpc
 from nnpm.errors import Unavailable
 from nnpm.package.digest import format_digest
 from nnpm.sql.database import Database
+from nnpm_artifact.arrivals import Arrivals, Place
 from nnpm_artifact.collection import Collection
 from nnpm_artifact.commits import Claim, Commits
 from nnpm_artifact.files import Files
 from nnpm_artifact.flushes import Flushes
-from nnpm_artifact.intake import Intakes, Stored
+from nnpm_artifact.intake import Brought, Intakes, Stored
 from nnpm_artifact.pack_ledger import PackLedger
 from nnpm_artifact.pack_store import PackStore, StoredPack
 from nnpm_artifact.reading import ChunkReader
 from nnpm_artifact.recipes import Chunk
 from nnpm_artifact.recovery import Recovery
 from nnpm_artifact.references import Reference, References
+from nnpm_artifact.staged import Staged
 from nnpm_artifact.store.file_rows import FileRow
 from nnpm_artifact.threads import Threads
 from nnpm_artifact.uploads import Uploads
@@ -56,6 +58,15 @@ def missing_of(bitmap: bytes, pieces: Sequence[bytes]) -> list[bytes]:
     return [piece for index, piece in enumerate(pieces) if bitmap[index >> 3] >> (index & 7) & 1]
 
 
+def placed(pieces: Iterable[bytes], file: bytes, offset: int = 0) -> list[Brought]:
+    """Pieces that stand one after the other from `offset` of the file with that digest, as their sender says."""
+    brought = []
+    for piece in pieces:
+        brought.append(Brought(digest(piece), piece, Place(file, offset)))
+        offset += len(piece)
+    return brought
+
+
 class ManualClock:
     """Unix milliseconds that pass when told to."""
 
@@ -76,18 +87,24 @@ class StumblingStore:
         self._store = store
         self.down: set[str] = set()
         self.full = False
+        self.confirms = True
+        self.reads = 0
         self.refused = 0
 
     @property
     def staging(self) -> Path:
         return self._store.staging
 
-    def put(self, name: str, path: Path) -> None:
+    def stage(self, limit: int | None) -> Staged:
+        return self._store.stage(limit)
+
+    def put(self, name: str, staged: Staged) -> bool:
         self._stumble("put")
-        self._store.put(name, path)
+        return self._store.put(name, staged) and self.confirms
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         self._stumble("read")
+        self.reads += 1
         return self._store.read(name, offset, length)
 
     @property
@@ -143,9 +160,14 @@ class ArtifactRooms:
         self.flushes = Flushes()
         self.ledger = PackLedger(store, self.database, self.threads, self.flushes, clock, seat=seat)
         self.uploads = Uploads(self.database, self.flushes, clock, lease_ms=lease_s * 1000)
+        self.arrivals = Arrivals()
         self.reader = ChunkReader(store, self.database, self.threads)
-        self.intakes = Intakes(self.database, self.ledger, self.uploads, self.flushes, self.threads)
-        self.commits = Commits(self.database, self.ledger, self.reader, self.uploads, self.threads)
+        self.intakes = Intakes(
+            self.database, self.ledger, self.uploads, self.flushes, self.threads, arrivals=self.arrivals
+        )
+        self.commits = Commits(
+            self.database, self.ledger, self.reader, self.uploads, self.threads, arrivals=self.arrivals
+        )
         self.files = Files(self.database, self.reader)
         self.references = References(self.database, self.ledger, self.threads)
         self.collection = Collection(self.database, store, self.ledger, self.threads, clock, grace_ms=grace_s * 1000)
@@ -169,10 +191,14 @@ class ArtifactRooms:
         return missing_of(await self.uploads.find_missing(upload, refs(pieces)), pieces)
 
     async def send(self, upload: str, pieces: Sequence[bytes]) -> Stored:
+        return await self.bring(upload, [Brought(digest(piece), piece) for piece in pieces])
+
+    async def bring(self, upload: str, brought: Sequence[Brought]) -> Stored:
+        """One stream, in messages of about 2 MiB."""
         intake = self.intakes.open(await self.uploads.renew(upload))
         try:
-            for start in range(0, len(pieces), 32):
-                await intake.take([(digest(piece), piece) for piece in pieces[start : start + 32]])
+            for start in range(0, len(brought), 32):
+                await intake.take(brought[start : start + 32])
             return await intake.finish()
         except BaseException:
             await intake.abandon()

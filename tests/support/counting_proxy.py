@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that counts the bytes which go to the server: what a client really sends."""
+"""A TCP proxy on loopback that counts bytes: what a client really sends, and what it is sent."""
 
 import asyncio
 import contextlib
@@ -18,6 +18,8 @@ class CountingProxy:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.sent = 0
         """Bytes towards the server, HTTP/2 frames and headers included."""
+        self.received = 0
+        """Bytes from the server."""
         self.address = ""
 
     def __enter__(self) -> "CountingProxy":
@@ -46,14 +48,16 @@ class CountingProxy:
         with contextlib.suppress(OSError):
             server_reader, server_writer = await asyncio.open_connection(self._host, self._port, limit=2 * _BLOCK)
             await asyncio.gather(
-                self._pump(reader, server_writer, counted=True), self._pump(server_reader, writer, counted=False)
+                self._pump(reader, server_writer, towards=True), self._pump(server_reader, writer, towards=False)
             )
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, towards: bool) -> None:
         try:
             while block := await reader.read(_BLOCK):
-                if counted:
+                if towards:
                     self.sent += len(block)
+                else:
+                    self.received += len(block)
                 writer.write(block)
                 await writer.drain()
         except OSError:

@@ -21,15 +21,17 @@ from nnpm.client.patience import Patience, patiently
 from nnpm.client.records import OnProgress, Progress
 from nnpm.errors import FailedPrecondition, InvalidArgument, NnpmError, Unavailable
 from nnpm.package.chunking import Chunk, ChunkedFile
-from nnpm.package.digest import format_digest
+from nnpm.package.digest import format_digest, parse_digest
 
 if TYPE_CHECKING:
     from nnpm.api.artifact.v1.artifact_pb2_grpc import ArtifactServiceAsyncStub
 
-WINDOW = 8192
-"""Chunks a question may ask about: half a GiB or so."""
+WINDOW = 32_768
+"""Chunks that are asked about, then sent: two GiB or so. Between windows nothing travels for a moment."""
+_ASKED = 8192
+"""Chunks that one question may name."""
 _MESSAGE_BYTES = 2 << 20
-_STREAM_BYTES = 64 << 20
+_STREAM_BYTES = 256 << 20
 """What one call sends: a refusal (a full disk) is heard at its end, and what it stored is durable then."""
 _RECIPE_PART = 8192
 _SLOWEST = 256 * 1024
@@ -45,6 +47,15 @@ class LocalFile:
     cut: ChunkedFile
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A chunk to upload, and where it stands."""
+
+    path: Path
+    file: bytes
+    chunk: Chunk
+
+
 class _Source:
     """Reads chunks back from the files, the last one kept open. What is read is verified on arrival, not here."""
 
@@ -52,8 +63,9 @@ class _Source:
         self._path: Path | None = None
         self._handle = -1
 
-    def read(self, path: Path, chunk: Chunk) -> bytes:
+    def read(self, piece: _Piece) -> bytes:
         """What stands now where the chunk was cut. Raises FailedPrecondition UPLOAD_CHANGED when that is too short."""
+        path, chunk = piece.path, piece.chunk
         if path != self._path:
             self.close()
             # Not blocking: where a named pipe stands by now, nobody may write to it.
@@ -95,44 +107,49 @@ class Upload:
         """Stores and commits the files; what the namespace has is not sent."""
         different = list({file.cut.digest: file for file in files}.values())
         self._done, self._total = 0, sum(file.cut.size for file in different)
-        sequence = [(file.path, chunk) for file in different for chunk in file.cut.chunks]
+        sequence = [
+            _Piece(file.path, digest, chunk)
+            for file in different
+            for digest in [parse_digest(file.cut.digest)]
+            for chunk in file.cut.chunks
+        ]
         for start in range(0, len(sequence), WINDOW):
             await self._store_window(sequence[start : start + WINDOW])
         self._on_progress(Progress("upload", self._total, self._total))
         for file in different:
             await patiently(partial(self._commit, file.cut))
 
-    async def _store_window(self, window: Sequence[tuple[Path, Chunk]]) -> None:
+    async def _store_window(self, window: Sequence[_Piece]) -> None:
         patience = Patience()
         before = self._done
-        size = sum(chunk.length for _, chunk in window)
+        size = _length(window)
         unsent = size + 1
-        missing = list({chunk.digest: (path, chunk) for path, chunk in window}.values())
+        missing = _different(window)
         while True:
             try:
                 missing = await self._missing(missing)
-                if not missing:
-                    self._advance(before + size)
-                    return
-                unsent, last = sum(chunk.length for _, chunk in missing), unsent
+                unsent, last = _length(missing), unsent
                 self._advance(before + size - unsent)
                 if unsent < last:
                     patience.renew()
-                else:
-                    await patience.wait(_incomplete(unsent))
                 await self._send_all(_groups(missing, _STREAM_BYTES))
             except Unavailable as fault:
                 await patience.wait(fault)
+            else:
+                self._advance(before + size)
+                return
 
-    async def _missing(self, pieces: Sequence[tuple[Path, Chunk]]) -> list[tuple[Path, Chunk]]:
-        request = artifact_pb2.FindMissingChunksRequest(
-            upload_id=self._id,
-            chunks=[artifact_pb2.Chunk(digest=chunk.digest, size=chunk.length) for _, chunk in pieces],
-        )
-        answer = await self._stub.FindMissingChunks(request)
-        return [piece for index, piece in enumerate(pieces) if answer.missing[index >> 3] >> (index & 7) & 1]
+    async def _missing(self, pieces: Sequence[_Piece]) -> list[_Piece]:
+        missing: list[_Piece] = []
+        for start in range(0, len(pieces), _ASKED):
+            asked = pieces[start : start + _ASKED]
+            chunks = [artifact_pb2.Chunk(digest=piece.chunk.digest, size=piece.chunk.length) for piece in asked]
+            request = artifact_pb2.FindMissingChunksRequest(upload_id=self._id, chunks=chunks)
+            answer = await self._stub.FindMissingChunks(request)
+            missing += [piece for index, piece in enumerate(asked) if answer.missing[index >> 3] >> (index & 7) & 1]
+        return missing
 
-    async def _send_all(self, parts: Iterator[list[tuple[Path, Chunk]]]) -> None:
+    async def _send_all(self, parts: Iterator[list[_Piece]]) -> None:
         """Sends the parts in calls of their own, two at a time: one that sends and one that is being made durable."""
         before: asyncio.Task[None] | None = None
         try:
@@ -147,9 +164,9 @@ class Upload:
         except ExceptionGroup as faults:
             raise faults.exceptions[0] from None
 
-    async def _send(self, pieces: Sequence[tuple[Path, Chunk]], sent: asyncio.Event) -> None:
+    async def _send(self, pieces: Sequence[_Piece], sent: asyncio.Event) -> None:
         """Sends chunks and returns when they are durable; `sent` is set as soon as nothing more is to be sent."""
-        size = sum(chunk.length for _, chunk in pieces)
+        size = _length(pieces)
         faults: list[Exception] = []
         with _Source() as source:
             try:
@@ -169,7 +186,7 @@ class Upload:
                 sent.set()
 
     async def _messages(
-        self, pieces: Sequence[tuple[Path, Chunk]], source: _Source, faults: list[Exception], sent: asyncio.Event
+        self, pieces: Sequence[_Piece], source: _Source, faults: list[Exception], sent: asyncio.Event
     ) -> AsyncIterator[artifact_pb2.UploadChunksRequest]:
         loop = asyncio.get_running_loop()
         yield artifact_pb2.UploadChunksRequest(upload_id=self._id)
@@ -200,13 +217,21 @@ class Upload:
         self._on_progress(Progress("upload", min(done, self._total), self._total))
 
 
-def _incomplete(size: int) -> Unavailable:
-    return Unavailable("UPLOAD_INCOMPLETE", f"the artifact service lacks {size} bytes that were sent to it")
+def _different(pieces: Sequence[_Piece]) -> list[_Piece]:
+    """Of those that are alike, the first."""
+    found: dict[bytes, _Piece] = {}
+    for piece in pieces:
+        found.setdefault(piece.chunk.digest, piece)
+    return list(found.values())
 
 
-def _path_of(pieces: Sequence[tuple[Path, Chunk]], digest: str) -> Path:
+def _length(pieces: Sequence[_Piece]) -> int:
+    return sum(piece.chunk.length for piece in pieces)
+
+
+def _path_of(pieces: Sequence[_Piece], digest: str) -> Path:
     """The file that the chunk of that digest was cut from."""
-    return next((path for path, chunk in pieces if format_digest(chunk.digest) == digest), pieces[0][0])
+    return next((piece.path for piece in pieces if format_digest(piece.chunk.digest) == digest), pieces[0].path)
 
 
 def _changed(path: Path) -> FailedPrecondition:
@@ -218,20 +243,28 @@ def _changed(path: Path) -> FailedPrecondition:
     )
 
 
-def _groups(pieces: Sequence[tuple[Path, Chunk]], limit: int) -> Iterator[list[tuple[Path, Chunk]]]:
+def _groups(pieces: Sequence[_Piece], limit: int) -> Iterator[list[_Piece]]:
     """Runs of chunks of `limit` bytes at most."""
-    group: list[tuple[Path, Chunk]] = []
+    group: list[_Piece] = []
     size = 0
     for piece in pieces:
-        if group and size + piece[1].length > limit:
+        length = piece.chunk.length
+        if group and size + length > limit:
             yield group
             group, size = [], 0
         group.append(piece)
-        size += piece[1].length
+        size += length
     if group:
         yield group
 
 
-def _message(group: Sequence[tuple[Path, Chunk]], source: _Source) -> tuple[artifact_pb2.UploadChunksRequest, int]:
-    chunks = [artifact_pb2.ChunkData(digest=chunk.digest, data=source.read(path, chunk)) for path, chunk in group]
-    return artifact_pb2.UploadChunksRequest(chunks=chunks), sum(chunk.length for _, chunk in group)
+def _message(group: Sequence[_Piece], source: _Source) -> tuple[artifact_pb2.UploadChunksRequest, int]:
+    chunks = [
+        artifact_pb2.ChunkData(
+            digest=piece.chunk.digest,
+            data=source.read(piece),
+            place=artifact_pb2.FilePlace(file=piece.file, offset=piece.chunk.offset),
+        )
+        for piece in group
+    ]
+    return artifact_pb2.UploadChunksRequest(chunks=chunks), _length(group)

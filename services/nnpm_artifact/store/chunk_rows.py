@@ -22,6 +22,7 @@ class Location:
     pack: str
     offset: int
     size: int
+    damaged: bool = False
 
 
 def hold_present(connection: Connection, upload_id: str, namespace_id: int, wanted: Sequence[Chunk]) -> set[bytes]:
@@ -129,7 +130,7 @@ def _locate(
 ) -> Mapping[bytes, Location]:
     found: dict[bytes, Location] = {}
     query = (
-        select(chunks.c.digest, chunks.c.pack_offset, chunks.c.size, packs.c.name)
+        select(chunks.c.digest, chunks.c.pack_offset, chunks.c.size, chunks.c.damaged, packs.c.name)
         .join(packs, packs.c.id == chunks.c.pack_id)
         .where(chunks.c.namespace_id == namespace_id)
     )
@@ -137,7 +138,7 @@ def _locate(
         query = query.join(pins, pins.c.chunk_id == chunks.c.id).where(pins.c.upload_id == upload_id)
     for batch in batches(list(dict.fromkeys(digests))):
         for row in connection.execute(query.where(chunks.c.digest.in_(batch))):
-            found[row.digest] = Location(row.name, row.pack_offset, row.size)
+            found[row.digest] = Location(row.name, row.pack_offset, row.size, row.damaged)
     return found
 
 

@@ -19,8 +19,8 @@ def test_two_cannot_have_it_open_at_once(tmp_path: Path) -> None:
 
 def test_staging_is_emptied_and_packs_stay_when_it_is_opened(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
-    left = store.staging / "left-by-a-crash"
-    left.write_bytes(b"data")
+    left = store.stage(None)
+    left.write([b"data"])
     store.put("chunks/aa/one", left)
     store.close()
     store = LocalStore(tmp_path)

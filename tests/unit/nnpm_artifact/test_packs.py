@@ -18,8 +18,8 @@ from nnpm_artifact.packs import (
     open_entry,
     prefix_of,
     read_footer,
-    start_pack,
 )
+from nnpm_artifact.staged import stage_file
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def _fill(builder: PackBuilder, contents: list[bytes]) -> None:
 
 def _put(store: LocalStore, contents: list[bytes], namespace: str = "acme") -> str:
     name = new_name(PackKind.CHUNKS)
-    with closing(start_pack(store.staging, PackKind.CHUNKS, namespace, 1234)) as builder:
+    with closing(PackBuilder(store.stage(None), PackKind.CHUNKS, namespace, 1234)) as builder:
         _fill(builder, contents)
-        store.put(name, builder.path)
+        store.put(name, builder.staged)
         assert store.size(name) == builder.size
     return name
 
@@ -57,9 +57,9 @@ def test_what_is_written_reads_back(tmp_path_factory, contents: list[bytes], nam
 
 
 def test_the_layout_of_version_1_is_frozen(tmp_path: Path) -> None:
-    with closing(start_pack(tmp_path, PackKind.RECIPE, "acme", 1)) as builder:
+    with closing(PackBuilder(stage_file(tmp_path), PackKind.RECIPE, "acme", 1)) as builder:
         _fill(builder, [b"abc"])
-        written = builder.path.read_bytes()
+        written = b"".join(builder.staged)
     footer = (
         b"\x02" + (1).to_bytes(8, "little") + b"\x04\x00acme" + b"\x01\x00\x00\x00"
         + hashlib.sha256(b"abc").digest() + (16).to_bytes(8, "little") + b"\x03\x00\x00\x00" * 2 + b"\x00"
@@ -129,7 +129,7 @@ def test_names_are_never_used_twice_and_tell_their_kind() -> None:
 
 
 def test_the_staging_file_is_gone_whatever_happens(tmp_path: Path) -> None:
-    with suppress(ZeroDivisionError), closing(start_pack(tmp_path, PackKind.CHUNKS, "acme", 1)) as builder:
+    with suppress(ZeroDivisionError), closing(PackBuilder(stage_file(tmp_path), PackKind.CHUNKS, "acme", 1)) as builder:
         builder.add(hashlib.sha256(b"x").digest(), b"x")
         assert len(list(tmp_path.iterdir())) == 1
         raise ZeroDivisionError
@@ -137,7 +137,7 @@ def test_the_staging_file_is_gone_whatever_happens(tmp_path: Path) -> None:
 
 
 def test_a_full_pack_says_so(tmp_path: Path) -> None:
-    with closing(start_pack(tmp_path, PackKind.CHUNKS, "acme", 1)) as builder:
+    with closing(PackBuilder(stage_file(tmp_path), PackKind.CHUNKS, "acme", 1)) as builder:
         block = bytes(1 << 20)
         for _ in range(32):
             assert not builder.full

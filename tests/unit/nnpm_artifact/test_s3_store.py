@@ -38,12 +38,12 @@ def test_a_url_that_names_no_bucket_is_refused(url: str) -> None:
 def test_a_server_that_is_not_there_is_unavailable_within_seconds(tmp_path: Path) -> None:
     bucket = Bucket.parse(f"s3://packs?endpoint=http://127.0.0.1:{free_port()}")
     store = S3Store(bucket, "key", "secret", tmp_path / "staging")
-    path = store.staging / "one"
-    path.write_bytes(b"data")
+    staged = store.stage(100)
+    staged.write([b"data"])
     begun = time.monotonic()
     for act in (
         store.check,
-        lambda: store.put("chunks/aa/one", path),
+        lambda: store.put("chunks/aa/one", staged),
         lambda: store.read("chunks/aa/one", 0, 1),
         lambda: store.size("chunks/aa/one"),
         lambda: store.delete("chunks/aa/one"),

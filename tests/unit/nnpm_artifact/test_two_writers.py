@@ -11,6 +11,7 @@ from nnpm.errors import Unavailable
 from nnpm_artifact.local_store import LocalStore
 from nnpm_artifact.pack_ledger import SEAT_LEASE_MS
 from nnpm_artifact.pack_store import PackStore
+from nnpm_artifact.staged import Staged
 from nnpm_artifact.store import pack_rows
 from nnpm_artifact.store.schema import PackState
 from support.artifact import ArtifactRooms, ManualClock, StumblingStore, content, cut, digest
@@ -28,13 +29,11 @@ class SlowStore(StumblingStore):
         self.inside = threading.Event()
         self.go_on = threading.Event()
 
-    def put(self, name: str, path: Path) -> None:
-        if self._stored_first:
-            super().put(name, path)
+    def put(self, name: str, staged: Staged) -> bool:
+        confirmed = self._stored_first and super().put(name, staged)
         self.inside.set()
         assert self.go_on.wait(30)
-        if not self._stored_first:
-            super().put(name, path)
+        return confirmed or super().put(name, staged)
 
     def close(self) -> None:
         """The store is the other's to close."""

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from nnpm.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from nnpm_artifact.intake import Brought
 from nnpm_artifact.recipes import Chunk
 from support.artifact import ArtifactRooms, ManualClock, content, cut, digest
 
@@ -61,8 +62,8 @@ async def test_a_chunk_that_is_not_its_digest_is_refused_and_those_before_it_sta
     good, bad = content(1000), content(1000, seed=1)
     upload = await rooms.open_upload()
     intake = rooms.intakes.open(await rooms.uploads.renew(upload))
-    await intake.take([(digest(good), good)])
-    await intake.take([(digest(bad), bad[:-1] + b"x")])
+    await intake.take([Brought(digest(good), good)])
+    await intake.take([Brought(digest(bad), bad[:-1] + b"x")])
     with pytest.raises(InvalidArgument) as caught:
         await intake.finish()
     assert caught.value.reason == "CHUNK_DIGEST_MISMATCH"
@@ -77,7 +78,7 @@ async def test_what_a_broken_stream_brought_is_not_asked_for_again(rooms: Artifa
     async def stream() -> None:
         intake = rooms.intakes.open(await rooms.uploads.renew(upload))
         try:
-            await intake.take([(digest(piece), piece) for piece in pieces[:40]])
+            await intake.take([Brought(digest(piece), piece) for piece in pieces[:40]])
             arrived.set()
             await asyncio.Event().wait()
         except BaseException:
@@ -186,15 +187,15 @@ async def test_a_message_with_too_many_bytes_is_refused(rooms: ArtifactRooms) ->
     intake = rooms.intakes.open(await rooms.uploads.renew(await rooms.open_upload()))
     pieces = [content(1 << 20, seed) for seed in range(5)]
     with pytest.raises(InvalidArgument) as caught:
-        await intake.take([(digest(piece), piece) for piece in pieces])
+        await intake.take([Brought(digest(piece), piece) for piece in pieces])
     assert caught.value.reason == "TOO_MANY_CHUNKS"
 
 
 async def test_a_wrong_chunk_followed_by_others_is_refused_by_the_next_call(rooms: ArtifactRooms) -> None:
     intake = rooms.intakes.open(await rooms.uploads.renew(await rooms.open_upload()))
-    await intake.take([(bytes(32), b"x")])
+    await intake.take([Brought(bytes(32), b"x")])
     with pytest.raises(InvalidArgument) as caught:
-        await intake.take([(digest(b"y"), b"y")])
+        await intake.take([Brought(digest(b"y"), b"y")])
     assert caught.value.reason == "CHUNK_DIGEST_MISMATCH"
     await intake.abandon()
 

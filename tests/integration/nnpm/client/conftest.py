@@ -9,6 +9,8 @@ import pytest
 from nnpm.client.connection import Connection
 from nnpm.mesh.find import MeshAddresses
 from support.artifact_process import ArtifactProcess
+from support.counting_proxy import CountingProxy
+from support.minio_server import MinioServer
 
 
 @pytest.fixture
@@ -38,6 +40,30 @@ async def artifact_connection(own_artifact: ArtifactProcess) -> AsyncIterator[Co
         yield connection
     finally:
         await connection.close()
+
+
+@pytest.fixture
+def store_traffic(minio_server: MinioServer) -> Iterator[CountingProxy]:
+    """Between an artifact service and its store."""
+    with CountingProxy(minio_server.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def connection_over_s3(
+    minio_server: MinioServer, store_traffic: CountingProxy, tmp_path: Path
+) -> AsyncIterator[Connection]:
+    """A client's connection to an artifact service over MinIO, by way of `store_traffic`."""
+    bucket = minio_server.make_bucket()
+    settings = minio_server.settings(bucket)
+    settings["NNPM_ARTIFACT_STORE"] = f"s3://{bucket}?endpoint=http://{store_traffic.address}"
+    process = ArtifactProcess(tmp_path, settings)
+    try:
+        connection = connect(process.start().address)
+        yield connection
+        await connection.close()
+    finally:
+        process.end()
 
 
 def connect(artifact: str) -> Connection:

@@ -11,6 +11,7 @@ from nnpm.client.records import OnProgress, Progress, ignore_progress
 from nnpm.client.upload import LocalFile, Upload
 from nnpm.errors import FailedPrecondition
 from support.artifact_process import ArtifactProcess
+from support.counting_proxy import CountingProxy
 from support.files import chunked
 
 PACK = 32 << 20
@@ -119,6 +120,18 @@ async def test_an_interrupted_upload_goes_on_where_it_was(
     task.result()
     assert sent <= len(content) + 3 * PACK
     assert await read(artifact_connection, file) == content
+
+
+async def test_a_commit_reads_nothing_back_from_the_store(
+    store_traffic: CountingProxy, connection_over_s3: Connection, threads: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    content = b"".join(random.Random(seed).randbytes(150 << 20) for seed in (9, 10))  # two calls' worth
+    file = local(tmp_path / "file", content)
+    upload = await open_upload(connection_over_s3, threads)
+    await upload.store([file])
+    assert upload.sent_bytes == len(content)
+    assert store_traffic.sent > len(content)
+    assert store_traffic.received < 1 << 20
 
 
 async def test_a_file_that_changes_meanwhile_is_refused(
