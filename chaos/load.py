@@ -34,6 +34,7 @@ STREAM_LENGTH = 12
 LARGE_ROWS = 12_000
 """A request of 384 KB: its body is claimed."""
 _MOST_AT_HAND = 10_000
+_PAUSE = 0.005
 _MIDDLE = 0.2
 """Seconds after which a request that was just sent is cancelled."""
 SLOWEST = 60
@@ -70,6 +71,8 @@ class Load:
         self._foreign = {name: ForeignClient(address, history) for name, address in addresses.items()}
         self._names = list(addresses)
         self._number = first - 1
+        self.late = 0.0
+        """Seconds that this program was late at most: beyond one, it tells of its own machine."""
 
     async def run(self, seconds: float, begin: float, *, rate: float = 0.0) -> None:
         """So many seconds of load, from a time on; returns when every call has ended or is lost."""
@@ -82,7 +85,8 @@ class Load:
                 calls.add(asyncio.create_task(self._one(elapsed)))
             if len(calls) > _MOST_AT_HAND:
                 calls = _unfinished(calls)
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(_PAUSE)
+            self.late = max(self.late, time.monotonic() - begin - elapsed - _PAUSE)
         await self._finish(calls)
 
     async def saturate(self, callers: int, seconds: float) -> None:

@@ -22,6 +22,8 @@ GROWTH = 0.02
 """Of a process's memory, or of Redis's, that is still none."""
 CALLERS, TRIAL_SECONDS = 64, 8.0
 """How many callers find out what the mesh can carry, in how many seconds."""
+LATE = 1.0
+"""Seconds that the load may be late: whoever is later does not see when answers come."""
 _LOOK_EVERY = 1.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -93,6 +95,8 @@ async def hold(
     async with asyncio.TaskGroup() as group:
         group.create_task(watch(mesh, seen, begin + seconds))
         group.create_task(load.run(seconds, begin, rate=rate))
+    if load.late > LATE:
+        history.at_rest.append(f"nothing is told: this program was {load.late:.1f} s late, as the machine is too busy")
     warm = min(WARM_UP, seconds / 2)
     grown = {name: seen.growth(name, begin + warm, begin + seconds) for name in seen.bytes}
     history.at_rest += [
