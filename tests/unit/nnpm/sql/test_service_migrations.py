@@ -15,6 +15,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    Float,
     Integer,
     LargeBinary,
     MetaData,
@@ -133,6 +134,8 @@ def _value(column: Column[Any]) -> object:
             return True
         case Integer():
             return 1
+        case Float():
+            return 2.5
         case LargeBinary():
             return bytes(range(32))
         case _:
