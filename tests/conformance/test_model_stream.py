@@ -104,7 +104,10 @@ def test_what_a_stream_held_is_given_back(mesh: Mesh, stub: Stub, slow: str) -> 
 
     for order in ("request", "completion"):
         _round(stub, slow, order)
-    first = resident()
-    for _ in range(3):
+    sizes = []
+    for _ in range(8):
         _round(stub, slow, "completion")
-    assert resident() < first * 1.03
+        sizes.append(resident())
+    # How much is in the air at once, and so how much the heap ever took, differs with the machine's load; rounds do not
+    # add up.
+    assert min(sizes[-3:]) < max(sizes[:3]) * 1.01, sizes
