@@ -26,6 +26,7 @@ from nnpm_artifact.dependencies import Dependencies
 from nnpm_artifact.direct import DirectReads
 from nnpm_artifact.files import Files
 from nnpm_artifact.flushes import Flushes
+from nnpm_artifact.heap import keep_freed
 from nnpm_artifact.intake import Intakes
 from nnpm_artifact.local_store import LocalStore
 from nnpm_artifact.pack_ledger import PackLedger
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 async def serve(settings: ArtifactSettings, stop: asyncio.Event) -> None:
     """Run until `stop` is set, then let calls in flight end, and what they brought be stored."""
+    keep_freed()
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         metrics.serve(settings.metrics_listen, insecure=settings.insecure)
