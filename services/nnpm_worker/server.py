@@ -55,6 +55,8 @@ class Server:
         self.leaving = False
         self.left = asyncio.Event()
         """Set once nothing of it is in hand any more, and nothing will be."""
+        self._steady = replica.steady
+        """Whether one knows when a run ends; else nothing is read while it runs: another worker may be free earlier."""
         self._pace = Pace(steady=replica.steady)
         self._waiting: deque[Held] = deque()
         self._rows = 0
@@ -79,11 +81,11 @@ class Server:
     def entries_wanted(self) -> int:
         """How many entries to read now: what can be started now, or once the run that is about to end has ended.
 
-        No earlier, so that an idle worker gets what comes meanwhile.
+        No earlier, so that an idle worker gets what comes meanwhile; and not at all where nobody knows when a run ends.
         """
         if self.leaving or self._rows >= self.most:
             return 0
-        if self.running and time.monotonic() < self._ends - _AHEAD_SECONDS - _EARLY_SECONDS:
+        if self.running and not (self._steady and time.monotonic() >= self._ends - _AHEAD_SECONDS - _EARLY_SECONDS):
             return 0
         return max(1, round((self.most - self._rows) / self._rows_per_entry))
 
@@ -106,9 +108,9 @@ class Server:
         begins = self._ends if self.running and self._ends < math.inf else now
         self._ends = begins + cost if cost else math.inf
         self.running += 1
-        if self._ends - now > _LONG_SECONDS:
+        if not self._steady or self._ends - now > _LONG_SECONDS:
             self.reader.end_read()
-        if _AHEAD_SECONDS < self._ends - now < math.inf:
+        if self._steady and _AHEAD_SECONDS < self._ends - now < math.inf:
             self._timer.set(self._ends - _AHEAD_SECONDS - now)
 
     def is_short(self, jobs: Sequence[Job]) -> bool:
