@@ -1,7 +1,8 @@
 """Keeps this scheduler's accounts in step with Redis, in which all schedulers' are added up: one script call a round.
 
-A quota's bucket and what is in flight lie in one hash. Its clock is Redis's own. What a scheduler that died had in
-flight counts until it has not been renewed for a lease.
+A quota's bucket and what is in flight lie in one hash. Its clock is Redis's own. Where no rate is set the bucket stays
+full: whoever gets one later owes nothing. What a scheduler that died had in flight counts until it has not been renewed
+for a lease.
 """
 
 import asyncio
@@ -45,7 +46,7 @@ for i, key in ipairs(KEYS) do
       if now - tonumber(told) > lease then redis.call('HDEL', key, name) else others = others + tonumber(count) end
     end
   end
-  level = math.min(burst, level + math.max(0, now - at) / 1000 * rate) - used
+  if rate > 0 then level = math.min(burst, level + math.max(0, now - at) / 1000 * rate) - used else level = burst end
   redis.call('HSET', key, 'level', string.format('%.6f', level), 'at', string.format('%d', now))
   if flying > 0 then redis.call('HSET', key, own, string.format('%d@%d', flying, now))
   else redis.call('HDEL', key, own) end

@@ -24,7 +24,7 @@ AGED_PLACE = 10
 """Of so many places one goes to a class that has waited for the ageing time."""
 
 _MOST_IDLE = 1_024
-"""Tenants without waiting blocks whose virtual time is kept."""
+"""Tenants without waiting blocks whose virtual time is kept: clients choose the names, so there may be any number."""
 
 
 class Lane:
@@ -179,7 +179,7 @@ class Class:
         self._weights -= line.weight
         self._idle[line.tenant] = line.start
         if len(self._idle) > _MOST_IDLE:
-            self._idle = {tenant: start for tenant, start in self._idle.items() if start > self._virtual}
+            del self._idle[next(iter(self._idle))]
 
     def rest(self) -> None:
         """Nothing waits: nobody is behind anybody."""

@@ -92,7 +92,7 @@ class Queues:
 
         def look() -> None:
             del self._timers[window.revision]
-            self._touched[window.revision] = window
+            self.touch(window.revision)
             self.pump(stream)
 
         self._timers[window.revision] = asyncio.get_running_loop().call_later(seconds, look)

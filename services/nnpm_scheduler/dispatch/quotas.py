@@ -66,7 +66,8 @@ class Account:
 
     def take(self, requests: int) -> None:
         """So many are let in; a negative number: they were not, after all."""
-        self.level -= requests
+        if self.quota.rate:
+            self.level -= requests
         self.used += requests
         self.in_flight += requests
 

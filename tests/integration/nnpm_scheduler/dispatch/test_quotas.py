@@ -69,6 +69,21 @@ async def test_what_others_have_in_flight_counts_and_a_dead_scheduler_counts_for
     await redis.aclose()
 
 
+async def test_who_gets_a_rate_owes_nothing_for_what_came_before(redis_url: str) -> None:
+    redis = connect(redis_url)
+    async with scheduler(redis, "1", {}) as quotas:
+        before = quotas.of("", "d", Quota(in_flight=500))
+        for _ in range(20):
+            assert quotas.grant(before, 500) == 500
+            quotas.landed(before, 500)
+        await eventually(lambda: not before[0].used)
+        after = quotas.of("", "d", Quota(rate=100))
+        assert quotas.grant(after, 1) == 1
+        await eventually(lambda: not after[0].used)
+        await eventually(lambda: after[0].room(time.monotonic()) > 0)
+    await redis.aclose()
+
+
 async def test_a_tenant_beyond_its_quota_is_told_so_and_others_are_not(redis_url: str) -> None:
     quotas = Quotas({"greedy": Quota(in_flight=2)})
     async with running_front(redis_url, quotas=quotas) as front:

@@ -1,5 +1,6 @@
 """What waits leaves by class, fairly among tenants, by deadline; and no class stands still. No clock but the test's."""
 
+import tracemalloc
 from collections import Counter
 from random import Random
 
@@ -206,3 +207,19 @@ def test_whatever_comes_and_goes_every_block_leaves_once_and_the_books_balance(s
                 rig.order.put_back([flight])
         assert rig.order.requests == sum(flight.live for flight in waiting.values())
     assert {flight.number for flight in rig.drain()} == set(waiting)
+
+
+def test_tenants_that_came_once_are_forgotten_however_many_they_are() -> None:
+    rig = Rig()
+    rig.block("patient", count=1_000_000)  # so that something always waits
+    tracemalloc.start()
+    try:
+        seen = []
+        for round_ in range(4):
+            for number in range(2_000):
+                rig.block(f"{round_}-{number}")
+                assert rig.pop().standing.tenant
+            seen.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert seen[-1] < seen[0] * 1.2, seen
