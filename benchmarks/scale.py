@@ -3,33 +3,16 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
-import onnx
 
 import nnpm
-from benchmarks import bodies, h2load, proc_stat
-from benchmarks.load_run import LoadError, Target
-from benchmarks.models import Model
+from benchmarks import bodies, h2load, proc_stat, sleeper
+from benchmarks.load_run import Target
 from benchmarks.peers.mesh import Mesh
 from benchmarks.workbench import Workbench
 
-ROOT = Path(__file__).resolve().parent.parent
-RUNTIMES = ROOT / "tests" / "support" / "runtimes"
-"""Holds the runtime `sleep`: it answers after as many seconds as its input says."""
-
 RUN_SECONDS = 0.020
-MODEL = "sleeper"
-MANIFEST = f"""name = "bench/{MODEL}"
-version = "1.0.0"
-license = "Apache-2.0"
-model = "model.onnx"
-runtime = "sleep"
-batch_axis = "none"
-"""
-GRAPH = '<ir_version: 9, opset_import: ["": 17]> sleeper (float[n, 1] x) => (float[n, 1] y) { y = Identity(x) }'
-READY_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +36,22 @@ class Step:
 
 def measure(bench: Workbench, transport: str, most: int, seconds: float, say: Callable[[str], None]) -> list[Step]:
     """Double the replicas up to `most`, each on a worker of its own that has one request at a time."""
-    sleeper = Model(MODEL, "sleeps 20 ms", lambda: b"", "x", "y", (1,))
-    mesh = Mesh(bench, "scale", transport=transport, copies=most, models=(), environment={"PYTHONPATH": str(RUNTIMES)})
+    mesh = Mesh(
+        bench, "scale", transport=transport, copies=most, models=(), environment={"PYTHONPATH": str(sleeper.RUNTIMES)}
+    )
     say(f"starting a mesh with {most} workers")
     try:
         mesh.start()
         rows = np.full((1, 1), RUN_SECONDS, np.float32)
         body = bench.folder("scale") / "sleeper.body"
-        body.write_bytes(bodies.framed(bodies.request(sleeper, rows, served_as=MODEL)))
+        body.write_bytes(bodies.framed(bodies.request(sleeper.SLEEPER, rows, served_as=sleeper.SLEEPER.name)))
         target = Target(f"http://{mesh.address}/inference.GRPCInferenceService/ModelInfer", body)
         steps: list[Step] = []
         with nnpm.Client(mesh.data) as client:
-            client.publish(_package(bench.folder("scale-package")))
+            sleeper.publish(client, bench.folder("scale-package"))
             slots = 1
             while slots <= most:
-                _deploy(client, slots)
+                sleeper.deploy(client, slots)
                 steps.append(_step(mesh, target, slots, seconds, steps[0].per_second if steps else 0.0))
                 say(f"{slots:>4} slots  {steps[-1].per_second:>8,.1f}/s  {steps[-1].share:.1f} % of linear")
                 slots *= 2
@@ -91,23 +75,6 @@ def as_markdown(steps: list[Step]) -> str:
 
 def as_json(steps: list[Step]) -> list[dict[str, float]]:
     return [asdict(step) for step in steps]
-
-
-def _package(folder: Path) -> Path:
-    onnx.save(onnx.parser.parse_model(GRAPH), folder / "model.onnx")
-    (folder / "nnpm.toml").write_text(MANIFEST)
-    return folder
-
-
-def _deploy(client: nnpm.Client, replicas: int) -> None:
-    client.deploy(
-        f"bench/{MODEL}@^1", name=MODEL, replicas=replicas, batching=nnpm.Batching(max_batch_size=1), wait=True
-    )
-    until = time.monotonic() + READY_SECONDS
-    while client.deployment(MODEL).ready_replicas < replicas:
-        if time.monotonic() > until:
-            raise LoadError(f"{replicas} replicas are not ready after {READY_SECONDS:g} s")
-        time.sleep(0.2)
 
 
 def _step(mesh: Mesh, target: Target, slots: int, seconds: float, of_one: float) -> Step:

@@ -13,12 +13,10 @@ import numpy as np
 
 from benchmarks import bodies
 from benchmarks.load_run import LoadError
-from benchmarks.models import Model
+from benchmarks.sleeper import SLEEPER
 from fairness.balance import Arrival
 from nnpm.rpc.status import from_call
 
-MODEL = "sleeper"
-SLEEPER = Model(MODEL, "sleeps as long as its input says", lambda: b"", "x", "y", (1,))
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 SLACK = 5.0
 """Seconds after the last deadline at which a call that has not ended is a fault of the mesh."""
@@ -96,7 +94,7 @@ async def drive(address: str, flows: Sequence[Flow], run: float, seconds: float,
 
 
 def _body(run: float) -> bytes:
-    return bodies.request(SLEEPER, np.full((1, 1), run, np.float32), served_as=MODEL)
+    return bodies.request(SLEEPER, np.full((1, 1), run, np.float32), served_as=SLEEPER.name)
 
 
 class _Sender:

@@ -14,6 +14,52 @@ DeploymentArgument = Annotated[
     str, typer.Argument(metavar="DEPLOYMENT", help="Its name, or its package if only one deployment serves that.")
 ]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="Seconds that --wait waits.")]
+MaxBatchSizeOption = Annotated[
+    int | None,
+    typer.Option("--max-batch-size", min=1, max=65_536, help="Rows joined at most; 1: never join.", show_default=False),
+]
+MaxQueueDelayOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-queue-delay",
+        metavar="MS",
+        min=0,
+        max=60_000,
+        help="Milliseconds that a request may wait for company. Default: as long as it pays.",
+        show_default=False,
+    ),
+]
+PreferredOption = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--preferred-batch-size",
+        metavar="ROWS",
+        min=1,
+        max=65_536,
+        help="A batch of this size does not wait; may be repeated.",
+        show_default=False,
+    ),
+]
+MaxRateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-rate",
+        metavar="PER_SECOND",
+        min=0,
+        help="Requests a second that all callers together may send; 0: any number.",
+        show_default=False,
+    ),
+]
+MaxInFlightOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-in-flight",
+        metavar="REQUESTS",
+        min=0,
+        help="Unanswered requests that all callers together may have; 0: any number.",
+        show_default=False,
+    ),
+]
 
 
 def deploy(
@@ -27,54 +73,11 @@ def deploy(
     replicas: Annotated[
         int | None, typer.Option("--replicas", min=1, max=1000, help="Loaded copies. Default: 1.", show_default=False)
     ] = None,
-    max_batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--max-batch-size", min=1, max=65_536, help="Rows joined at most; 1: never join.", show_default=False
-        ),
-    ] = None,
-    max_queue_delay: Annotated[
-        float | None,
-        typer.Option(
-            "--max-queue-delay",
-            metavar="MS",
-            min=0,
-            max=60_000,
-            help="Milliseconds that a request may wait for company. Default: as long as it pays.",
-            show_default=False,
-        ),
-    ] = None,
-    preferred: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--preferred-batch-size",
-            metavar="ROWS",
-            min=1,
-            max=65_536,
-            help="A batch of this size does not wait; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    max_rate: Annotated[
-        float | None,
-        typer.Option(
-            "--max-rate",
-            metavar="PER_SECOND",
-            min=0,
-            help="Requests a second that all callers together may send; 0: any number.",
-            show_default=False,
-        ),
-    ] = None,
-    max_in_flight: Annotated[
-        int | None,
-        typer.Option(
-            "--max-in-flight",
-            metavar="REQUESTS",
-            min=0,
-            help="Unanswered requests that all callers together may have; 0: any number.",
-            show_default=False,
-        ),
-    ] = None,
+    max_batch_size: MaxBatchSizeOption = None,
+    max_queue_delay: MaxQueueDelayOption = None,
+    preferred: PreferredOption = None,
+    max_rate: MaxRateOption = None,
+    max_in_flight: MaxInFlightOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when it is ready to answer.")] = False,
     timeout: TimeoutOption = 300,
     data: DataOption = None,
