@@ -1,16 +1,12 @@
 //! The worker's side: calls to many schedulers, over connections that are kept.
 
 use std::collections::HashMap;
-use std::future::{poll_fn, Future};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{self, Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes};
-use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
+use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::SendStream;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request};
@@ -21,9 +17,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout_at;
 
 use crate::buffers::{append, size};
+use crate::driven::Driven;
 use crate::front::runtime;
 use crate::grpc::{self, put_prefix, Messages, Status, PREFIX};
-use crate::io::{dial, Io};
+use crate::io::dial;
 use crate::sink::send_data;
 use crate::tls::{connector, ClientPem};
 use crate::wake::Wake;
@@ -192,7 +189,7 @@ impl Link {
         let (sender, driven) = state.open.as_mut()?;
         let driven = driven.clone();
         // Else h2 wakes the task for the head already, which then takes the processor from the message.
-        let _quiet = driven.bell.mute();
+        let _quiet = driven.mute();
         let begun = sender.send_request(call.request(self), false).ok().and_then(|(response, mut stream)| {
             // What is small is queued whole. Anything else waits for the window.
             let small = message.len() <= 1 << 16;
@@ -250,7 +247,7 @@ impl Link {
         state.dialling = None;
         match dialled {
             Ok((sender, connection)) => {
-                let driven = Arc::new(Driven { connection: Mutex::new(Some(connection)), bell: Arc::default() });
+                let driven = Driven::new(connection);
                 tokio::spawn(driven.clone().run());
                 state.open = Some((sender, driven));
                 state.pause = Duration::ZERO;
@@ -262,92 +259,6 @@ impl Link {
                 state.not_before = Some(Instant::now() + state.pause);
                 unavailable(format!("cannot connect to {}: {error}", self.address))
             }
-        }
-    }
-}
-
-/// A connection that its task drives, and whoever has just sent something: the system call is then made at once, in
-/// the caller's thread, instead of after a switch of threads.
-struct Driven {
-    /// None once it has ended: h2 tells a connection's calls so only when it is dropped.
-    connection: Mutex<Option<Connection<Io, Bytes>>>,
-    bell: Arc<Bell>,
-}
-
-impl Driven {
-    async fn run(self: Arc<Self>) {
-        poll_fn(|cx| {
-            self.bell.is_for(cx.waker());
-            self.poll(&mut locked(&self.connection))
-        })
-        .await;
-    }
-
-    fn drive(&self) {
-        // Whoever else holds it has been rung for.
-        let polled = self.connection.try_lock().map(|mut connection| self.poll(&mut connection));
-        if matches!(polled, Ok(Poll::Ready(()))) {
-            Waker::from(self.bell.clone()).wake();
-        }
-    }
-
-    fn poll(&self, connection: &mut Option<Connection<Io, Bytes>>) -> Poll<()> {
-        let Some(open) = connection else { return Poll::Ready(()) };
-        // What it was rung for is seen now.
-        self.bell.rung.store(false, SeqCst);
-        let waker = Waker::from(self.bell.clone());
-        let ended = Pin::new(open).poll(&mut Context::from_waker(&waker)).map(drop);
-        if ended.is_ready() {
-            *connection = None;
-        }
-        ended
-    }
-}
-
-/// Wakes a connection's task, but not while it is mute: then once afterwards.
-#[derive(Default)]
-struct Bell {
-    task: Mutex<Option<Waker>>,
-    muted: AtomicUsize,
-    rung: AtomicBool,
-}
-
-impl Bell {
-    fn is_for(&self, waker: &Waker) {
-        let mut task = locked(&self.task);
-        if !task.as_ref().is_some_and(|task| task.will_wake(waker)) {
-            *task = Some(waker.clone());
-        }
-    }
-
-    fn mute(self: &Arc<Self>) -> Muted {
-        self.muted.fetch_add(1, SeqCst);
-        Muted(self.clone())
-    }
-}
-
-impl task::Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.store(true, SeqCst);
-        if self.muted.load(SeqCst) == 0 && self.rung.swap(false, SeqCst) {
-            if let Some(task) = locked(&self.task).as_ref() {
-                task.wake_by_ref();
-            }
-        }
-    }
-}
-
-/// While it lives a bell is mute.
-struct Muted(Arc<Bell>);
-
-impl Drop for Muted {
-    fn drop(&mut self) {
-        if self.0.muted.fetch_sub(1, SeqCst) == 1 && self.0.rung.load(SeqCst) {
-            Waker::from(self.0.clone()).wake();
         }
     }
 }
@@ -436,6 +347,6 @@ fn late() -> Status {
     Status::new(DEADLINE_EXCEEDED, "the call's time is up")
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 mod buffers;
 mod client;
 mod deliver;
+mod driven;
 mod forward;
 mod front;
 mod grpc;
